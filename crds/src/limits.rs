@@ -174,6 +174,10 @@ pub const BLOCKED_SUBJECT_MAX_BYTES: usize = 320;
 /// Default of `finalizeAfterSeconds`: the time that a new version runs before the way back is given
 /// up.
 pub const FINALIZE_AFTER_DEFAULT_SECONDS: i64 = 600;
+/// Minimum of `spec.recovery.deadNodeAfter`: no shorter than a restart of a node may take.
+pub const DEAD_NODE_AFTER_MIN_SECONDS: i64 = 60;
+/// Maximum of `spec.recovery.deadNodeAfter`: a year.
+pub const DEAD_NODE_AFTER_MAX_SECONDS: i64 = 31_536_000;
 /// Maximum of `finalizeAfterSeconds`: seven days.
 pub const FINALIZE_AFTER_MAX_SECONDS: i64 = 604_800;
 

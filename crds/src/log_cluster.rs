@@ -5,6 +5,7 @@ mod discovery;
 mod log;
 mod observability;
 mod pod;
+mod recovery;
 mod rollout_status;
 mod status;
 mod storage;
@@ -27,6 +28,7 @@ pub use discovery::{Discovery, GossipSpec, Seeds};
 pub use log::{LogDefaults, Retention};
 pub use observability::{LogFormat, Observability};
 pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
+pub use recovery::{LostPolicy, Recovery};
 pub use rollout_status::RolloutStatus;
 pub use status::{
     AuthorizationStatus, Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus,
@@ -135,6 +137,9 @@ pub struct LogClusterSpec {
     /// Rollout of changes.
     #[serde(default)]
     pub update: Update,
+    /// Replacement of nodes and hosts that are lost for good.
+    #[serde(default)]
+    pub recovery: Recovery,
     /// If true, the operator stops reconciling this cluster.
     #[serde(default)]
     pub paused: bool,
@@ -164,6 +169,7 @@ impl Default for LogClusterSpec {
             log: LogDefaults::default(),
             observability: Observability::default(),
             update: Update::default(),
+            recovery: Recovery::default(),
             paused: false,
         }
     }

@@ -68,8 +68,9 @@ pub struct LogTopicSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = PARTITIONS_MAX_COUNT))]
     pub partitions: Option<i32>,
-    /// Number of replicas of a partition. It cannot be changed. Without it the topic gets the
-    /// default of the LogCluster.
+    /// Number of replicas of a partition, at most the number of nodes. A change needs feature level
+    /// 2. Without it the topic gets the default of the LogCluster, and its number grows with the
+    /// cluster, up to that default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = REPLICATION_FACTOR_MAX_COUNT))]
     pub replication_factor: Option<i32>,

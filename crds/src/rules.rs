@@ -118,6 +118,15 @@ pub const POD_TEMPLATE: &[Rule] = &[
     ),
 ];
 
+/// Rules for `spec.recovery`.
+pub const RECOVERY: &[Rule] = &[rule_at(
+    ".deadNodeAfter",
+    "duration(self.deadNodeAfter) >= duration('1m') && \
+     duration(self.deadNodeAfter) <= duration('8760h')",
+    "spec.recovery.deadNodeAfter must be between 1m and 8760h: choose a time in this range, \
+     or set deadNodes to Keep",
+)];
+
 /// Rules for `spec.tls`.
 pub const TLS: &[Rule] = &[
     rule_at(
@@ -260,12 +269,6 @@ pub const TOPIC_SPEC: &[Rule] = &[
          self.partitions >= oldSelf.partitions",
         "spec.partitions cannot shrink: revert it; removed partitions would take their records \
          with them",
-    ),
-    rule_at(
-        ".replicationFactor",
-        "!has(self.replicationFactor) || !has(oldSelf.replicationFactor) || \
-         self.replicationFactor == oldSelf.replicationFactor",
-        "spec.replicationFactor cannot be changed: revert it; for another one create a new LogTopic",
     ),
 ];
 

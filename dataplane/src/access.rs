@@ -29,7 +29,7 @@ pub(crate) use decision::{Decider, Decision, DecisionBasis};
 pub(crate) use grant::Grant;
 
 use crate::LogLimit;
-use crate::config::{AuthorizationMode, CurrentAuthorization};
+use crate::config::{AuthorizationMode, AuthorizationSettings, CurrentAuthorization};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::serving::consumer_groups::ReadRights;
@@ -260,6 +260,10 @@ impl ReadRights for Access {
         let asked = (Operation::Read, Resource::Topic(topic));
         basis.mode() != AuthorizationMode::Enforced
             || basis.decide(principal, asked.0, asked.1).is_allowed
+    }
+
+    fn settings(&self) -> Arc<AuthorizationSettings> {
+        self.0.settings.load_full()
     }
 }
 

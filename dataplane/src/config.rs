@@ -6,6 +6,7 @@ mod connections;
 mod discovery;
 mod followed;
 mod http;
+mod recovery;
 mod topics;
 mod unknown_fields;
 mod zone;
@@ -30,6 +31,8 @@ pub use connections::ConnectionSettings;
 pub use discovery::{DiscoverySettings, EndpointSettings, GossipSettings};
 pub(crate) use followed::FollowedFile;
 pub use http::HttpSettings;
+pub(crate) use recovery::CurrentRecovery;
+pub use recovery::RecoverySettings;
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
 use unknown_fields::ListOnly;
@@ -120,6 +123,9 @@ pub struct NodeConfig {
     /// How the authorization rules are used.
     #[serde(default, skip_serializing_if = "AuthorizationSettings::is_default")]
     pub authorization: AuthorizationSettings,
+    /// When nodes count as lost.
+    #[serde(default, skip_serializing_if = "RecoverySettings::is_default")]
+    pub recovery: RecoverySettings,
     /// Fields, with dots for nesting, that a node which does not know them ignores with a warning
     /// instead of refusing the configuration. Writers of a newer version list their fields here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -348,6 +354,7 @@ impl NodeConfig {
         self.http.check()?;
         self.discovery.check()?;
         self.authorization.check()?;
+        self.recovery.check()?;
         self.storage.check()?;
         self.topics.check()?;
         self.raft.check()

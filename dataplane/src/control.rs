@@ -4,7 +4,7 @@
 //! nothing that a restart would need is kept in memory only.
 //!
 //! Architecture invariant: a membership is changed only because the metadata says so. A silent node
-//! is reported as a problem, and keeps its votes.
+//! is reported as a problem, and keeps its votes until it is marked as lost and replaced.
 //!
 //! Each loop is a struct that holds exactly what it uses. [`ControlLoops`] builds and runs them.
 //! [`Control`] is what the rest of the node sees of control.
@@ -34,6 +34,9 @@ mod led_groups;
 pub(crate) mod level_admin;
 mod local_member;
 mod loops;
+mod lost_nodes;
+mod meta_intent;
+pub(crate) mod meta_recovery;
 pub(crate) mod meta_repair;
 mod meta_replica;
 mod meta_voters;
@@ -55,6 +58,8 @@ mod reassignment;
 pub(crate) mod rebalance_admin;
 mod rebalancing;
 mod reconcile;
+mod recovery;
+pub(crate) mod recovery_admin;
 mod registration;
 mod registration_check;
 mod repair;
@@ -81,6 +86,7 @@ use self::coordinator_admin::CoordinatorAdmin;
 use self::leader_admin::LeaderAdmin;
 use self::leader_transfer::LeaderTransfer;
 use self::level_admin::LevelAdmin;
+use self::meta_recovery::MetaRecoveryAdmin;
 use self::node_admin::NodeAdmin;
 use self::older_disk::OlderDisk;
 use self::peer_calls::PeerCalls;
@@ -88,11 +94,14 @@ use self::placement::Placement;
 use self::propose::MetaProposer;
 use self::rebalance_admin::RebalanceAdmin;
 use self::rebalancing::NodeJudge;
+use self::recovery_admin::RecoveryAdmin;
 use self::shared::Shared;
 use self::stop_preparation::StopPreparation;
 use self::topic_admin::TopicAdmin;
 use crate::clock::Clock;
+use crate::config::{CurrentRecovery, TopicDefaultsSource};
 use crate::exchange::NodeExchange;
+use crate::fatal::FatalSink;
 use crate::incarnation::group_marks::GroupMarks;
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -149,6 +158,10 @@ pub(crate) struct Control {
     pub(crate) access: AccessAdmin,
     /// Accepts older disks.
     pub(crate) older_disk: OlderDisk,
+    /// Recovers groups that lost their majority.
+    pub(crate) recoveries: RecoveryAdmin,
+    /// Recovers the metadata.
+    pub(crate) meta_recoveries: MetaRecoveryAdmin,
     /// The nodes that discovery has found.
     pub(crate) membership: MembershipReader,
     /// The readings of this node and the others.
@@ -164,8 +177,26 @@ impl Control {
     }
 }
 
+/// The parts that recover the metadata, beside the shared ones.
+struct RecoveringParts {
+    peers: Arc<dyn PeerCalls>,
+    clock: Arc<dyn Clock>,
+    fatal: Arc<dyn FatalSink>,
+}
+
+impl RecoveringParts {
+    fn of(parts: &ControlParts) -> Self {
+        Self {
+            peers: Arc::clone(&parts.peers),
+            clock: Arc::clone(&parts.clock),
+            fatal: Arc::clone(&parts.fatal),
+        }
+    }
+}
+
 impl Shared {
     fn into_control(self, parts: ControlParts, entry: Arc<ClusterEntry>) -> Control {
+        let recovering = RecoveringParts::of(&parts);
         let defaults = Arc::new(parts.topic_defaults);
         let reporter = Arc::new(NodeReporter {
             member: self.member.clone(),
@@ -178,16 +209,15 @@ impl Shared {
             defaults: Arc::clone(&defaults),
             discovery: parts.discovery.clone(),
             readiness: self.readiness.clone(),
-        });
-        let cluster = Arc::new(ClusterReporter {
-            member: self.member.clone(),
-            view: self.view.clone(),
-            peers: Arc::clone(&parts.peers),
-            local: Arc::clone(&reporter),
-            defaults: Arc::clone(&defaults),
+            recoveries: parts.exchange.recoveries().clone(),
         });
         let judge = self.node_judge(&parts.exchange, &parts.clock);
+        let cluster = self.cluster_reporter(
+            (&parts.peers, &parts.clock, &parts.recovery),
+            (&reporter, &defaults),
+        );
         let older_disk = self.older_disk(parts.marks, &parts.exchange, &parts.peers);
+        let meta_recoveries = self.meta_recovery_admin(&parts.exchange, &cluster, recovering);
         let transfers = self.transfers(parts.peers);
         let (exchange, member) = (parts.exchange.clone(), self.member.clone());
         let placement = Placement {
@@ -201,6 +231,8 @@ impl Shared {
                 proposer: self.meta_handle(),
                 clock: Arc::clone(&parts.clock),
             },
+            recoveries: self.recovery_admin(&cluster, &parts.clock),
+            meta_recoveries,
             access: self.access_admin(parts.clock),
             topics: TopicAdmin {
                 view: self.view.clone(),
@@ -238,6 +270,22 @@ impl Shared {
         }
     }
 
+    fn cluster_reporter(
+        &self,
+        (peers, clock, recovery): (&Arc<dyn PeerCalls>, &Arc<dyn Clock>, &CurrentRecovery),
+        (local, defaults): (&Arc<NodeReporter>, &Arc<TopicDefaultsSource>),
+    ) -> Arc<ClusterReporter> {
+        Arc::new(ClusterReporter {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            peers: Arc::clone(peers),
+            local: Arc::clone(local),
+            defaults: Arc::clone(defaults),
+            recovery: recovery.clone(),
+            clock: Arc::clone(clock),
+        })
+    }
+
     fn coordinators(&self, placement: Placement) -> CoordinatorAdmin {
         CoordinatorAdmin {
             view: self.view.clone(),
@@ -260,6 +308,43 @@ impl Shared {
             proposer: self.meta_handle(),
             cluster: Arc::clone(cluster),
             judge,
+        }
+    }
+
+    fn meta_recovery_admin(
+        &self,
+        exchange: &NodeExchange,
+        cluster: &Arc<ClusterReporter>,
+        parts: RecoveringParts,
+    ) -> MetaRecoveryAdmin {
+        let RecoveringParts {
+            peers,
+            clock,
+            fatal,
+        } = parts;
+        MetaRecoveryAdmin {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            replicas: self.replicas.clone(),
+            cluster: Arc::clone(cluster),
+            recoveries: exchange.recoveries().clone(),
+            intents: self.intents.clone(),
+            peers,
+            clock,
+            fatal,
+        }
+    }
+
+    fn recovery_admin(
+        &self,
+        cluster: &Arc<ClusterReporter>,
+        clock: &Arc<dyn Clock>,
+    ) -> RecoveryAdmin {
+        RecoveryAdmin {
+            view: self.view.clone(),
+            proposer: self.meta_handle(),
+            cluster: Arc::clone(cluster),
+            clock: Arc::clone(clock),
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use lograft_core::limits::{APPEND_ENTRIES_MAX_COUNT, ENTRY_MAX_BYTES};
 use lograft_core::{
     ClusterId, Entry, EntryKind, GroupId, LogId, LogIndex, NodeId, Offset, ProducerEpoch,
-    ProducerId, ProducerStamp, Proposal, Sequence, Term, Vote,
+    ProducerId, ProducerStamp, Proposal, RecoveryEpoch, Sequence, Term, Vote,
 };
 use lograft_proto::raft::v1 as proto;
 use lograft_raft::{MembershipCodecError, wire};
@@ -68,6 +68,8 @@ pub(crate) struct Route {
     pub to: NodeId,
     /// The raft group.
     pub group: GroupId,
+    /// The recovery epoch of the sender's replica of the group; 0 outside of raft.
+    pub epoch: RecoveryEpoch,
 }
 
 impl Route {
@@ -78,12 +80,14 @@ impl Route {
             from,
             to,
             group,
+            epoch,
         } = self;
         proto::Route {
             cluster_id: Bytes::copy_from_slice(&cluster.to_bytes()),
             from_node: from.get(),
             to_node: to.get(),
             group_id: group.get(),
+            recovery_epoch: epoch.get(),
         }
     }
 
@@ -94,6 +98,7 @@ impl Route {
             from_node,
             to_node,
             group_id,
+            recovery_epoch,
         } = route.ok_or(ConvertError::Missing("route"))?;
         let cluster = <[u8; 16]>::try_from(cluster_id.as_ref())
             .map_err(|_| ConvertError::ClusterId(cluster_id.len()))?;
@@ -102,6 +107,7 @@ impl Route {
             from: NodeId(*from_node),
             to: NodeId(*to_node),
             group: GroupId(*group_id),
+            epoch: RecoveryEpoch(*recovery_epoch),
         })
     }
 }

@@ -17,6 +17,9 @@ use lograft_core::{NodeId, Offset, Reason, ReceivedReason, Rejection, Term};
 
 use crate::error_text::error_chain;
 
+/// The detail of COMMIT_SUPERSEDED: the sequence of the commit that is in effect.
+pub(crate) const SUPERSEDED_BY: &str = "sequence";
+
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {text}")]
@@ -295,7 +298,16 @@ impl From<GroupError> for ApiError {
 
 impl From<CommitError> for ApiError {
     fn from(error: CommitError) -> Self {
-        Self::new(error.reason(), error.to_string())
+        let new = Self::new(error.reason(), error.to_string());
+        match error {
+            CommitError::Superseded { last } => new.with(SUPERSEDED_BY, last),
+            CommitError::LimitExceeded { field, max, .. } => {
+                new.with("field", field).with("bound", format!("..={max}"))
+            }
+            CommitError::UnknownMember | CommitError::NotAssigned | CommitError::GroupNotEmpty => {
+                new
+            }
+        }
     }
 }
 

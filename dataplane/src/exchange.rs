@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::incarnation::Incarnations;
+use crate::recovery_epochs::RecoveryEpochs;
 
 /// The last reading of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ struct Inner {
     replicas_max_count: u32,
     started: Instant,
     incarnations: Incarnations,
+    recoveries: RecoveryEpochs,
     local: RwLock<LocalState>,
     peers: RwLock<BTreeMap<NodeId, PeerReading>>,
     agreement: RwLock<Agreement>,
@@ -73,6 +75,7 @@ impl NodeExchange {
             replicas_max_count,
             started: Instant::now(),
             incarnations: Incarnations::default(),
+            recoveries: RecoveryEpochs::default(),
             local: RwLock::default(),
             peers: RwLock::default(),
             agreement: RwLock::default(),
@@ -98,6 +101,11 @@ impl NodeExchange {
     /// The incarnations of this node and the others.
     pub fn incarnations(&self) -> &Incarnations {
         &self.0.incarnations
+    }
+
+    /// The recovery epochs of the groups on this node.
+    pub fn recoveries(&self) -> &RecoveryEpochs {
+        &self.0.recoveries
     }
 
     /// The number of replicas that a node carries at most, `None` if it has not reported it. `own`

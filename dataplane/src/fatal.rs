@@ -7,7 +7,7 @@ use std::time::Duration;
 use lograft_core::consumer_group::GroupCodecError;
 use lograft_core::metadata::CodecError;
 use lograft_core::partition::PartitionStateError;
-use lograft_core::{FeatureLevel, GroupId, LogIndex, Offset};
+use lograft_core::{FeatureLevel, GroupId, LogIndex, Offset, RecoveryEpoch};
 use lograft_storage::{NewerFormat, StorageError};
 use tokio::sync::watch;
 
@@ -44,6 +44,12 @@ pub enum FatalError {
     MetaLogDamaged {
         /// The damaged file and position.
         damage: String,
+    },
+    /// The log of the meta group is replaced, or becomes that of the only voter, at the next start.
+    #[error("metadata are recovered at epoch {epoch}: the node restarts")]
+    MetaRecovery {
+        /// The recovery epoch of the meta group.
+        epoch: RecoveryEpoch,
     },
     /// A raft core ended.
     #[error("raft core of group {group} failed: {cause}")]

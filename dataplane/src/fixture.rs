@@ -138,6 +138,7 @@ async fn start_replica(storage: &Storage, node: NodeId, net: &Net) -> Arc<Replic
     let config = GroupConfig {
         group: GROUP,
         node,
+        epoch: lograft_core::RecoveryEpoch::ZERO,
         timing,
         turn: ElectionTurn::among(&[], node),
         start: lograft_raft::GroupStart::default(),

@@ -257,12 +257,12 @@ fn checksum(text: &str) -> String {
 }
 
 /// A text with a checksum in its last line, as the files with several lines have it.
-fn with_checksum(text: &str) -> String {
+pub(crate) fn with_checksum(text: &str) -> String {
     format!("{text}{}\n", checksum(text))
 }
 
 /// The text without its checksum; `None` if that is wrong.
-fn without_checksum(bytes: &[u8]) -> Option<String> {
+pub(crate) fn without_checksum(bytes: &[u8]) -> Option<String> {
     let whole = String::from_utf8_lossy(bytes);
     let body_len = whole.strip_suffix('\n')?.rfind('\n').map_or(0, |at| at + 1);
     let body = &whole[..body_len];

@@ -26,6 +26,7 @@ mod log_limit;
 mod memory_limit;
 pub mod metrics;
 pub mod net;
+pub mod recovery_epochs;
 mod reload;
 pub mod run;
 mod serving;

@@ -18,6 +18,7 @@ pub mod disk;
 mod gossip;
 pub mod groups;
 pub mod http;
+mod lost_nodes;
 mod process;
 pub mod reads;
 pub mod sample;
@@ -27,6 +28,7 @@ use connections::ConnectionMetrics;
 use gossip::GossipMetrics;
 use groups::GroupMetrics;
 use http::HttpMetrics;
+use lost_nodes::LostNodeMetrics;
 use reads::ReadMetrics;
 pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
 use storage::StorageMetrics;
@@ -85,6 +87,8 @@ pub struct Metrics {
 struct Sampled {
     finalized_level: IntGauge,
     replicas_fenced: IntGauge,
+    lost: LostNodeMetrics,
+    recoveries: RecoveryGauges,
     replicas: IntGaugeVec,
     term: IntGaugeVec,
     leads: IntGaugeVec,
@@ -98,8 +102,7 @@ struct Sampled {
     checks: IntGaugeVec,
     gossip: GossipMetrics,
     certificate_expiry: Gauge,
-    resident: Gauge,
-    cpu: Gauge,
+    process: ProcessGauges,
 }
 
 impl Metrics {
@@ -241,6 +244,52 @@ fn float_gauge(registry: &Registry, name: &str, text: &str) -> Result<Gauge, Met
     Ok(made)
 }
 
+/// Recoveries of groups that lost their majority.
+struct RecoveryGauges {
+    refused: IntGauge,
+    recovered: IntGauge,
+}
+
+impl RecoveryGauges {
+    fn new(r: &Registry) -> Result<Self, MetricsError> {
+        Ok(Self {
+            refused: gauge(
+                r,
+                "lograft_recovery_epoch_refused",
+                "Raft requests that were refused for another recovery epoch since the start.",
+            )?,
+            recovered: gauge(
+                r,
+                "lograft_groups_recovered",
+                "Replicas of groups that were recovered after the loss of their majority.",
+            )?,
+        })
+    }
+}
+
+/// The process of the node.
+struct ProcessGauges {
+    resident: Gauge,
+    cpu: Gauge,
+}
+
+impl ProcessGauges {
+    fn new(r: &Registry) -> Result<Self, MetricsError> {
+        Ok(Self {
+            resident: float_gauge(
+                r,
+                "lograft_process_resident_memory_bytes",
+                "Resident memory of the process.",
+            )?,
+            cpu: float_gauge(
+                r,
+                "lograft_process_cpu_seconds_total",
+                "User and system CPU time of the process.",
+            )?,
+        })
+    }
+}
+
 impl Sampled {
     fn new(r: &Registry) -> Result<Self, MetricsError> {
         let at = &["topic", "partition"];
@@ -255,6 +304,8 @@ impl Sampled {
                 "lograft_replicas_fenced",
                 "Replicas that do not vote because the disk is older than their votes.",
             )?,
+            lost: LostNodeMetrics::new(r)?,
+            recoveries: RecoveryGauges::new(r)?,
             replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
             term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
             leads: gauges(r, "lograft_raft_leads", "1 if this node leads, else 0.", at)?,
@@ -301,16 +352,7 @@ impl Sampled {
                 "lograft_certificate_expiry_timestamp_seconds",
                 "Expiry of the node's certificate, since the Unix epoch.",
             )?,
-            resident: float_gauge(
-                r,
-                "lograft_process_resident_memory_bytes",
-                "Resident memory of the process.",
-            )?,
-            cpu: float_gauge(
-                r,
-                "lograft_process_cpu_seconds_total",
-                "User and system CPU time of the process.",
-            )?,
+            process: ProcessGauges::new(r)?,
         })
     }
 
@@ -341,6 +383,10 @@ impl Sampled {
             self.take_partition(partition);
         }
         self.replicas_fenced.set(int(sample.fenced_count as u64));
+        self.lost.take(sample);
+        let RecoveryGauges { refused, recovered } = &self.recoveries;
+        refused.set(int(sample.other_epoch_count));
+        recovered.set(int(sample.recovered_count as u64));
         self.finalized_level
             .set(i64::from(sample.finalized_level.get()));
         self.disk_free.set(int(sample.disk_free_bytes));
@@ -398,8 +444,8 @@ impl Sampled {
         let Some(usage) = process::usage() else {
             return;
         };
-        self.resident.set(usage.resident_bytes);
-        self.cpu.set(usage.cpu_s);
+        self.process.resident.set(usage.resident_bytes);
+        self.process.cpu.set(usage.cpu_s);
     }
 }
 

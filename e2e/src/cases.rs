@@ -10,6 +10,7 @@ macro_rules! delete {
 mod authorization;
 mod blocked;
 mod edits;
+mod hosts;
 mod http;
 mod life;
 mod many;
@@ -115,6 +116,7 @@ api_cases! {
     versions::another_default_version_moves_clusters_only_if_told_so,
     obstacles::what_keeps_a_pod_from_running_is_named,
     obstacles::a_crash_loop_is_one_state_and_one_event,
+    hosts::a_volume_on_a_host_that_is_gone_is_named,
     topics::bad_topics_are_refused_with_advice,
     topics::a_topic_is_created_changed_and_kept_or_deleted,
     topics::changes_of_topics_by_others_are_reverted_or_named,
@@ -150,7 +152,7 @@ pod_cases! {
     changes::an_image_that_cannot_start_stops_at_the_first_pod,
     changes::disks_grow_under_their_pods,
     changes::scaling_up_and_down_and_reverting_it,
-    changes::a_cluster_of_one_that_grows_says_what_stays_behind,
+    changes::a_cluster_of_one_that_grows_protects_its_topics,
     changes::certificates_are_reloaded_without_a_restart,
     losses::a_deleted_pod_comes_back_with_its_disk,
     losses::a_lost_disk_joins_as_a_new_node,

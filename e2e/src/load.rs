@@ -17,6 +17,8 @@ use crate::sandbox::{Sandbox, await_for};
 const NAME: &str = "load";
 /// Records per second in each partition.
 const RATE: &str = "50";
+/// Members of the group of a load that has one.
+const MEMBERS: &str = "3";
 /// Start of the line that `bench soak` prints once it writes.
 pub(crate) const WRITING: &str = "writing to ";
 /// Time after which a load writes if it does not say so.
@@ -141,7 +143,18 @@ impl Control {
 struct Report {
     longest_pause_seconds: f64,
     latency_ms: Latency,
+    group: Option<Group>,
     partitions: Vec<Partition>,
+}
+
+/// What the members of a consumer group did. The load fails if they did not process and commit
+/// everything, each partition in order.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Group {
+    processed: u64,
+    repeated: u64,
+    lost_partitions: u64,
+    longest_pause_seconds: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -165,6 +178,7 @@ pub(crate) struct Soaked {
     pub(crate) longest_pause: Duration,
     /// Of a record; most of them were written while nothing else happened.
     pub(crate) median_latency: Duration,
+    pub(crate) group: Option<Group>,
 }
 
 impl Soaked {
@@ -196,6 +210,7 @@ impl Soaked {
                 .sum(),
             longest_pause: Duration::from_secs_f64(report.longest_pause_seconds),
             median_latency: Duration::from_secs_f64(report.latency_ms.p50 / 1000.0),
+            group: report.group,
         })
     }
 }
@@ -209,6 +224,16 @@ impl<'a> Load<'a> {
         host: Option<&str>,
     ) -> anyhow::Result<Self> {
         Self::start_as(sandbox, image, duration, host, &["--rate", RATE]).await
+    }
+
+    /// Like [`Load::start`], and a consumer group processes what is written.
+    pub(crate) async fn start_with_group(
+        sandbox: &'a Sandbox,
+        image: &str,
+        duration: Duration,
+    ) -> anyhow::Result<Self> {
+        let options = ["--rate", RATE, "--members", MEMBERS];
+        Self::start_as(sandbox, image, duration, None, &options).await
     }
 
     /// Like [`Load::start`], with other options of `bench soak`.
@@ -302,6 +327,18 @@ impl<'a> Load<'a> {
             stall.as_secs_f32(),
             median.as_secs_f32()
         ));
+        if let Some(group) = &soaked.group {
+            let Group {
+                processed,
+                repeated,
+                lost_partitions,
+                longest_pause_seconds,
+            } = group;
+            sandbox.report_figure(format!(
+                "the group processed {processed} records, {repeated} more than once, longest pause \
+                 {longest_pause_seconds:.2} s, lost {lost_partitions} partitions"
+            ));
+        }
         ensure!(
             pause <= most,
             "{soaked:?}, at most {most:?}, stall {stall:?}"

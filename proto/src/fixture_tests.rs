@@ -218,7 +218,8 @@ fn the_generated_types_read_every_request_and_reply() {
         DecommissionNodeReply, RecommissionNodeRequest, RecommissionNodeReply,
         PrepareStopRequest, PrepareStopReply, FinalizeLevelRequest, FinalizeLevelReply,
         RebalanceRequest, RebalanceReply,
-        AcceptOlderDiskRequest, AcceptOlderDiskReply, ListRulesRequest, ListRulesReply,
+        AcceptOlderDiskRequest, AcceptOlderDiskReply, RecoverGroupsRequest, RecoverGroupsReply,
+        RecoverMetadataRequest, RecoverMetadataReply, ListRulesRequest, ListRulesReply,
         ChangeRulesRequest, ChangeRulesReply, ExplainAccessRequest, ExplainAccessReply,
         ListRevocationsRequest, ListRevocationsReply, ChangeRevocationsRequest,
         ChangeRevocationsReply,
@@ -229,7 +230,7 @@ fn the_generated_types_read_every_request_and_reply() {
         ProposeMetaRequest, ProposeMetaReply, DescribeNodeRequest, NodeReport,
         WatchLeadersRequest, LeaderHints, MoveLeaderRequest, MoveLeaderReply,
         EvictMetaReplicaRequest, EvictMetaReplicaReply, CatchUpTargetRequest, CatchUpTargetReply,
-        AcceptOlderDiskRequest, AcceptOlderDiskReply,
+        AcceptOlderDiskRequest, AcceptOlderDiskReply, RecoverMetadataRequest, RecoverMetadataReply,
     );
     for method in pool()
         .services()

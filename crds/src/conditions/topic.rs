@@ -46,7 +46,6 @@ pub enum TopicReason {
     Changing,
     Deleting,
     CannotShrink,
-    ReplicationFactorFixed,
     NoLeader,
     Whole,
     NotObserved,
@@ -74,7 +73,6 @@ pub const TOPIC_TABLE: &[Row<TopicConditionType, TopicReason>] = rows! {
     Ready false Transient Changing "The topic is being changed";
     Ready false Transient Deleting "The topic is being deleted";
     Ready false Terminal CannotShrink "The topic has more partitions than the spec";
-    Ready false Terminal ReplicationFactorFixed "The topic has another replication factor than the spec";
     Ready false Transient NoLeader "A partition has no leader";
     Degraded false Transient Whole "Every partition has a leader and all of its replicas";
     Degraded false Transient NotObserved "The state of the topic is not known";

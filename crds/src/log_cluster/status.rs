@@ -247,6 +247,8 @@ blocked_reasons! {
     PodNotScheduled,
     /// A pod has a host, but its containers do not start.
     PodNotStarted,
+    /// A volume is on a host that is gone, so that its pod can start nowhere else.
+    HostLost,
     /// A replaced pod does not start.
     RolloutStuck,
     /// A changed template waits for other clusters or for a maintenance window.

@@ -2,8 +2,8 @@
 
 use lograft_crds::LogCluster;
 use lograft_crds::rules::{
-    AUTHORIZATION, DISCOVERY, HTTP_LISTENER, LOG, NAMESPACE_SELECTOR, POD_TEMPLATE, RETENTION,
-    ROOT, Rule, SPEC, STATUS, STORAGE, TLS,
+    AUTHORIZATION, DISCOVERY, HTTP_LISTENER, LOG, NAMESPACE_SELECTOR, POD_TEMPLATE, RECOVERY,
+    RETENTION, ROOT, Rule, SPEC, STATUS, STORAGE, TLS,
 };
 use serde_json::{Value, json};
 
@@ -120,6 +120,10 @@ fn breaking_access() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
                 "/spec/authorization",
                 json!({"enabled": false, "superUsers": ["root", "user/a", "user/shop/a", "a/b"]}),
             )],
+        ),
+        (
+            RECOVERY[0],
+            vec![("/spec/recovery/deadNodeAfter", json!("59s"))],
         ),
         (
             DISCOVERY[0],
@@ -270,6 +274,7 @@ fn each_rule_stands_in_the_schema_and_has_a_case() {
         (".spec.storage", STORAGE),
         (".spec.podTemplate", POD_TEMPLATE),
         (".spec.discovery", DISCOVERY),
+        (".spec.recovery", RECOVERY),
         (".spec.tls", TLS),
         (".spec.authorization", AUTHORIZATION),
         (".spec.allowedNamespaces.selector", NAMESPACE_SELECTOR),

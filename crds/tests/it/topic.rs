@@ -54,7 +54,6 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
         (TOPIC_SPEC[1], vec![("/spec/topicName", json!("other"))]),
         (TOPIC_SPEC[2], vec![("/spec/topicName", json!(".."))]),
         (TOPIC_SPEC[3], vec![("/spec/partitions", json!(11))]),
-        (TOPIC_SPEC[4], vec![("/spec/replicationFactor", json!(1))]),
         (
             TOPIC_RETENTION[0],
             vec![("/spec/retention", json!({"size": "1023Ki"}))],
@@ -136,6 +135,7 @@ fn allowed_changes_pass() {
         vec![("/spec/partitions", json!(13))],
         vec![("/spec/partitions", Value::Null)],
         vec![("/spec/replicationFactor", Value::Null)],
+        vec![("/spec/replicationFactor", json!(1))],
         vec![("/spec/retention", json!({}))],
         vec![("/spec/retention", json!({"size": "1Mi", "time": "1s"}))],
         vec![("/spec/config", json!({"maxBatchSize": "2Mi"}))],

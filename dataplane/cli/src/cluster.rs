@@ -4,6 +4,7 @@ mod dump;
 mod members;
 mod older_disk;
 mod rebalance;
+mod recover;
 mod render;
 
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub(crate) enum ClusterCommand {
     },
     /// Let a node vote although its disk is older than its votes; records may be lost
     AcceptOlderDisk(AcceptOlderDiskArgs),
+    /// Recover partitions that lost the majority of their replicas; records may be lost
+    Recover(recover::RecoverArgs),
     /// Cancel the decommission of a node that still holds replicas
     Recommission {
         /// Node id or name
@@ -148,6 +151,10 @@ enum ClusterError {
     NodeNotFound { name: String },
     #[error("nothing was changed")]
     NotConfirmed,
+    #[error("the meta group is not a partition")]
+    MetaNotPartition,
+    #[error("{waiting} groups are not recovered within {after}")]
+    StillRecovering { waiting: usize, after: String },
     #[error("cannot decommission node {node} within {after}: it still holds {left} replicas")]
     StillDraining { node: u64, left: u32, after: String },
     #[error("cannot balance the cluster within {after}: {left} replicas are left to move")]
@@ -166,6 +173,10 @@ impl CommandError for ClusterError {
             Self::NodeNotFound { .. } => "run `lograft cluster status` to list nodes",
             Self::StillMoving { .. } => {
                 "it continues; run `lograft cluster rebalance --wait` to keep waiting"
+            }
+            Self::MetaNotPartition => "name a partition as TOPIC/PARTITION",
+            Self::StillRecovering { .. } => {
+                "the recovery continues; run `lograft cluster status` to follow it"
             }
             Self::StillDraining { .. } => {
                 "the decommission continues; run the same command to keep waiting"
@@ -214,6 +225,7 @@ pub(crate) async fn run(command: ClusterCommand, global: &GlobalArgs) -> Result<
         ClusterCommand::Rebalance(args) => rebalance::run(&client.admin(), args).await,
         ClusterCommand::Finalize { level } => finalize(&client.admin(), level).await,
         ClusterCommand::AcceptOlderDisk(args) => older_disk::accept(&client.admin(), args).await,
+        ClusterCommand::Recover(args) => recover::recover(&client.admin(), args).await,
         ClusterCommand::Recommission { node } => recommission(&client.admin(), &node).await,
     }
 }

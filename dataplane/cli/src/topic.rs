@@ -37,7 +37,7 @@ pub(crate) enum TopicCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Add partitions to a topic or change its settings
+    /// Add partitions to a topic, or change its number of replicas or its settings
     Alter(AlterArgs),
     /// Delete the oldest records of a topic, before an offset or a time
     DeleteRecords(DeleteRecordsArgs),
@@ -87,6 +87,10 @@ pub(crate) struct AlterArgs {
     /// New number of partitions; it can only grow
     #[arg(long, short = 'p', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     partitions: Option<u32>,
+    /// New number of replicas of each partition; they are copied or removed afterwards, a few
+    /// partitions at a time
+    #[arg(long, short = 'r', value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
+    replication_factor: Option<u32>,
     /// Maximum size per partition before old segments are deleted, e.g. 10GiB; "none" disables it
     #[arg(long, value_name = "BYTES", value_parser = parse_retention_bytes)]
     retention_bytes: Option<RetentionArg>,
@@ -221,6 +225,7 @@ async fn alter(admin: &Admin, args: AlterArgs) -> Result<(), CliError> {
     let change = TopicChange {
         topic_id: None,
         partitions: args.partitions,
+        replication_factor: args.replication_factor,
         retention,
         settings: args.config,
         reset_settings: args.unset,

@@ -40,6 +40,8 @@ pub struct NewTopic {
 pub struct TopicChange {
     /// New number of partitions; it can only grow.
     pub partitions: Option<u32>,
+    /// New number of replicas of each partition. The call does not wait for them.
+    pub replication_factor: Option<u32>,
     /// New retention. It replaces both bounds: an unset bound becomes unlimited.
     pub retention: Option<wire::Retention>,
     /// Settings to change, each key at most once here and in `reset_settings`; see
@@ -149,6 +151,7 @@ impl Admin {
             settings: change.settings,
             reset_settings: change.reset_settings,
             topic_id: change.topic_id,
+            replication_factor: change.replication_factor,
         };
         let deadline = self.pool.deadline();
         let reply = self
@@ -367,6 +370,35 @@ impl Admin {
             })
             .await?;
         Ok(reply.groups)
+    }
+
+    /// Recovers groups that lost the majority of their replicas, from one replica of each. Records
+    /// may be lost. Returns after seconds, also if a survivor does not lead yet; a repetition
+    /// changes nothing about such a group.
+    pub async fn recover_groups(
+        &self,
+        request: wire::RecoverGroupsRequest,
+    ) -> Result<wire::RecoverGroupsReply, ClientError> {
+        self.pool
+            .call("recover groups", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.admin().recover_groups(request).await }
+            })
+            .await
+    }
+
+    /// Recovers the metadata from one node, after the loss of the majority of their voters. Changes
+    /// may be lost. Returns before the node has restarted; a repetition is refused, because the
+    /// node leads then.
+    pub async fn recover_metadata(
+        &self,
+        request: wire::RecoverMetadataRequest,
+    ) -> Result<wire::RecoverMetadataReply, ClientError> {
+        self.pool
+            .call("recover metadata", Retry::Always, |node| async move {
+                node.admin().recover_metadata(request).await
+            })
+            .await
     }
 
     /// Finalizes a feature level, by default the newest that all nodes know. Irreversible: no node

@@ -68,7 +68,7 @@ impl Client {
     ) -> Result<Vec<PartitionOffsets>, ClientError> {
         let reply = self
             .pool
-            .list_offsets(topic, partitions, timestamp_ms)
+            .list_offsets((topic, None), partitions, timestamp_ms)
             .await?;
         reply
             .partitions

@@ -75,7 +75,7 @@ impl Consumer {
         }
         let topic = pool.topic(&config.topic).await?;
         let partitions = selected_partitions(&config, &topic)?;
-        let starts = start::resolve(&pool, &config, &partitions).await?;
+        let starts = start::resolve(&pool, (&config, None), &partitions).await?;
         let reads_all = config.partitions.is_empty();
         let next_discovery = (config.follow && reads_all).then(|| discovery(&pool));
         let mut consumer = Self {

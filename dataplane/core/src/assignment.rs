@@ -10,8 +10,7 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::NodeId;
-use crate::limits::COORDINATOR_REPLICAS_MAX_COUNT;
-use crate::metadata::{Command, Metadata, NodeState, Partition};
+use crate::metadata::{Command, Metadata, Node, NodeState, Partition, Topic};
 use crate::topic::{self, TopicError};
 
 /// A node that can take replicas, with its current load.
@@ -85,6 +84,10 @@ pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
     nodes.retain(|c| c.id != node);
     let mut plan = Vec::new();
     for place in metadata.partitions() {
+        // Its survivor must lead first.
+        if place.partition.pending_recovery().is_some() {
+            continue;
+        }
         let mut replicas = final_replicas(place.partition).to_vec();
         let Some(position) = replicas.iter().position(|n| *n == node) else {
             continue;
@@ -93,7 +96,7 @@ pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
         match pick(&mut nodes, &replicas, position == 0, group.get()) {
             Some(other) => replicas[position] = other,
             // It follows the number of nodes.
-            None if place.topic.is_coordinators() && replicas.len() > 1 => {
+            None if replicas.len() > fewest_replicas(place.topic) => {
                 replicas.remove(position);
             }
             None => continue,
@@ -103,35 +106,9 @@ pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
     plan
 }
 
-/// Plans the moves that give each coordinator of consumer groups as many replicas as the number of
-/// active nodes allows: a `SetTarget` for each one that has started, has fewer, and is not being
-/// moved.
-pub fn plan_coordinators(metadata: &Metadata) -> Vec<Command> {
-    let Some(coordinators) = metadata.coordinators() else {
-        return Vec::new();
-    };
-    let mut nodes = candidates(metadata);
-    let wanted = nodes.len().min(COORDINATOR_REPLICAS_MAX_COUNT as usize);
-    let mut plan = Vec::new();
-    for partition in &coordinators.partitions {
-        let is_moving = partition.target.is_some() || partition.repair.is_some();
-        if is_moving || !partition.started || partition.replicas.len() >= wanted {
-            continue;
-        }
-        let (group, mut replicas) = (partition.group, partition.replicas.clone());
-        while replicas.len() < wanted
-            && let Some(node) = pick(&mut nodes, &replicas, false, group.get())
-        {
-            replicas.push(node);
-        }
-        plan.push(Command::SetTarget { group, replicas });
-    }
-    plan
-}
-
 /// The voters that the meta group should have: an odd number of active nodes, at most `max`. A node
 /// becomes a voter after it has caught up. A node that is being drained stops being a voter as soon
-/// as an active node is one.
+/// as an active node is one. A node that is lost is replaced by another one, if there is one.
 pub fn meta_voters(
     metadata: &Metadata,
     voters: &BTreeSet<NodeId>,
@@ -140,7 +117,9 @@ pub fn meta_voters(
 ) -> BTreeSet<NodeId> {
     // Reachability is not an input, on purpose: a voter that does not answer stays a voter, and
     // only a drain makes the number of voters smaller. If silence removed voters, the two sides of
-    // a network partition could each shrink to a quorum of their own (split brain).
+    // a network partition could each shrink to a quorum of their own (split brain). A voter that
+    // the metadata say is lost changes places with another one: the voters of before, by their
+    // majority, decide about the change, and their number stays.
     //
     // The number is odd because an even number tolerates no more failures than the odd number below
     // it, and needs one more reply for each commit.
@@ -149,11 +128,12 @@ pub fn meta_voters(
             .node(*id)
             .is_some_and(|node| node.state == NodeState::Active)
     };
+    let is_lost = |id: &NodeId| metadata.node(*id).is_some_and(Node::is_lost);
     let staying: BTreeSet<NodeId> = voters.iter().copied().filter(is_active).collect();
     let newcomers: Vec<NodeId> = caught_up
         .iter()
         .copied()
-        .filter(|n| is_active(n) && !voters.contains(n))
+        .filter(|n| is_active(n) && !is_lost(n) && !voters.contains(n))
         .collect();
     let possible = (staying.len() + newcomers.len()).min(max);
     let odd = if possible.is_multiple_of(2) {
@@ -163,11 +143,27 @@ pub fn meta_voters(
     };
     let missing = odd.saturating_sub(staying.len());
     let mut result = staying;
-    result.extend(newcomers.into_iter().take(missing));
+    let mut newcomers = newcomers.into_iter();
+    result.extend(newcomers.by_ref().take(missing));
+    let lost: Vec<NodeId> = result.iter().copied().filter(is_lost).collect();
+    for (lost, other) in lost.into_iter().zip(newcomers) {
+        result.remove(&lost);
+        result.insert(other);
+    }
     if result.is_empty() {
         voters.clone()
     } else {
         result
+    }
+}
+
+/// The number of replicas that a drain leaves to each partition of a topic, if there are no other
+/// nodes.
+fn fewest_replicas(topic: &Topic) -> usize {
+    if topic.is_coordinators() {
+        1
+    } else {
+        topic.replication_factor as usize
     }
 }
 
@@ -177,7 +173,12 @@ pub(crate) fn final_replicas(partition: &Partition) -> &[NodeId] {
 }
 
 /// Chooses the node for one more replica beside `taken`, and adds the replica to its load.
-fn pick(nodes: &mut [Candidate], taken: &[NodeId], leads: bool, salt: u64) -> Option<NodeId> {
+pub(crate) fn pick(
+    nodes: &mut [Candidate],
+    taken: &[NodeId],
+    leads: bool,
+    salt: u64,
+) -> Option<NodeId> {
     let zones: Vec<String> = nodes
         .iter()
         .filter(|c| taken.contains(&c.id) && !c.zone.is_empty())

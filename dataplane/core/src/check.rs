@@ -147,6 +147,9 @@ checks! {
     Cluster Critical NodeUnreachable = "NODE_UNREACHABLE",
         "a node does not answer",
         "check whether the node runs, and its network";
+    Cluster Critical NodeLost = "NODE_LOST",
+        "a node is lost, and its replicas are replaced by replicas on other nodes",
+        "wait; replicas without a majority need the node, or \"lograft cluster recover\"";
     NotReady Critical DiskHung = "DISK_HUNG",
         "has a disk that hangs: a write has not returned for {for_ms} ms",
         "check the disk; the node ends by itself and is back once the disk works";
@@ -178,16 +181,22 @@ checks! {
     Cluster Note NodeDraining = "NODE_DRAINING",
         "a node is being decommissioned",
         "wait, or cancel with \"lograft cluster recommission\"";
+    Cluster Note NodeReplaced = "NODE_REPLACED",
+        "a node is lost, and all of its replicas were replaced",
+        "start the node again, or give its id up with \"lograft cluster decommission\"";
     Cluster Warning PartitionUnderReplicated = "PARTITION_UNDER_REPLICATED",
         "a partition has a replica that is missing or behind",
         "wait; check the nodes that hold its replicas";
     Metadata Note PartitionSingleReplica = "PARTITION_SINGLE_REPLICA",
         "{count} topics have partitions with one replica, although more nodes could hold one: a \
          lost disk loses their records",
-        "create the topics again with more replicas; the number of replicas of a topic is fixed";
+        "run \"lograft topic alter --replication-factor\"";
     Metadata Note PartitionFewReplicas = "PARTITION_FEW_REPLICAS",
         "{count} topics have partitions with fewer replicas than new topics get",
-        "create the topics again with more replicas; the number of replicas of a topic is fixed";
+        "run \"lograft topic alter --replication-factor\"";
+    Metadata Note PartitionBelowFactor = "PARTITION_BELOW_FACTOR",
+        "{count} topics have partitions with fewer replicas than their replication factor",
+        "wait until they are copied; check that there are as many nodes, and that they run";
     Metadata Note NodeWithoutReplicas = "NODE_WITHOUT_REPLICAS",
         "{count} nodes have no replicas, while others have several",
         "create topics or add partitions: they use these nodes; existing replicas stay where they \

@@ -14,6 +14,11 @@
 //! has it. A commit carries the generation of the last reply to its member. It is accepted only
 //! while the member has the partition and has had it since that generation or before, so a commit
 //! of a former owner is refused, however late it arrives.
+//!
+//! The generation does not order the commits of one owner. A call may hang in a node while its
+//! member repeats it elsewhere and goes on; arriving after all, it would set the offset back. So
+//! members number their commits ([`CommitSequence`]), and a committed offset keeps the number by
+//! which it was committed: a lower one of the same ownership is refused.
 
 mod assignors;
 mod codec;
@@ -35,7 +40,7 @@ pub use command::{Applied, CommitResult, GroupCommand, GroupOutcome, OffsetCommi
 pub use coordinator::{CommittedOffset, CoordinatorState, Group};
 pub use error::{CommitError, GroupError};
 pub use group::{ConsumerGroup, GroupState, MemberAssignment};
-pub use ids::{Generation, TopicPartition};
+pub use ids::{CommitSequence, Generation, TopicPartition};
 pub use member::{
     Assignor, GroupTopic, Member, MemberId, MemberSpec, Revoking, Subscription, validate_group_name,
 };

@@ -9,22 +9,24 @@ use crate::acl::{
     Effect, Operation, Principal, RevocationChange, Rule, RuleChange, RuleError, Serial,
 };
 use crate::consumer_group::{
-    Applied, Assignor, CommitError, ConsumerGroup, CoordinatorState, Generation, GroupCodecError,
-    GroupCommand, GroupError, GroupOutcome, GroupTopic, Member, MemberSpec, OffsetCommit, Revoking,
-    Subscription, TopicPartition,
+    Applied, Assignor, CommitError, CommitSequence, ConsumerGroup, CoordinatorState, Generation,
+    GroupCodecError, GroupCommand, GroupError, GroupOutcome, GroupTopic, Member, MemberSpec,
+    OffsetCommit, Revoking, Subscription, TopicPartition,
 };
 use crate::feature_level::FeatureLevel;
 use crate::fixtures::{Fixtures, LEVEL};
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 use crate::metadata::{
-    COORDINATORS_NAME, Command, Growth, MetaError, Metadata, NextIds, Node, NodeState, Outcome,
-    Partition, Rebalancing, Registration, RegistrationToken, Repair, Topic, TopicId,
+    COORDINATORS_NAME, Command, FactorChange, Growth, MetaError, Metadata, MetadataRecovery,
+    NextIds, Node, NodeState, Outcome, Partition, Rebalancing, Recoveries, Recovery, Registration,
+    RegistrationToken, Repair, SkippedGroups, Topic, TopicId,
 };
 use crate::offset::{LogIndex, Offset};
 use crate::partition::PartitionState;
 use crate::producer_table::{BatchSpan, ProducerState};
 use crate::record::{Header, Record};
 use crate::record_batch::{BatchBuilder, BatchView};
+use crate::recovery::RecoveryEpoch;
 use crate::retention::RetentionPolicy;
 use crate::topic::TopicError;
 use crate::topic_config::{TopicKey, TopicSettings};
@@ -73,6 +75,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     commands.extend(node_commands());
     commands.extend(partition_commands());
     commands.extend(authorization_commands());
+    commands.extend(recovery_commands());
     commands
 }
 
@@ -147,6 +150,7 @@ fn authorization_commands() -> Vec<(&'static str, Command)> {
 
 fn topic_commands() -> Vec<(&'static str, Command)> {
     let create = |retention| Command::CreateTopic {
+        follows_default: false,
         name: "orders".to_owned(),
         retention,
         settings: TopicSettings::default(),
@@ -157,6 +161,7 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
         assignment: vec![nodes(&[3, 1, 2])],
     };
     let alter = |retention, growth| Command::AlterTopic {
+        replication_factor: None,
         name: "orders".to_owned(),
         retention,
         settings: TopicSettings::default(),
@@ -190,6 +195,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
         (
             "create_topic-settings",
             Command::CreateTopic {
+                follows_default: false,
                 name: "orders".to_owned(),
                 retention: BOUNDED,
                 settings: SETTINGS,
@@ -199,6 +205,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
         (
             "alter_topic-settings",
             Command::AlterTopic {
+                replication_factor: None,
                 name: "orders".to_owned(),
                 retention: None,
                 settings: SETTINGS,
@@ -214,6 +221,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
         (
             "alter_topic-id",
             Command::AlterTopic {
+                replication_factor: None,
                 name: "orders".to_owned(),
                 retention: None,
                 settings: TopicSettings::default(),
@@ -232,6 +240,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
         (
             "alter_topic-timestamps",
             Command::AlterTopic {
+                replication_factor: None,
                 name: "orders".to_owned(),
                 retention: None,
                 settings: TopicSettings {
@@ -253,8 +262,34 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
 fn size_commands() -> Vec<(&'static str, Command)> {
     vec![
         (
+            "create_topic-follows_default",
+            Command::CreateTopic {
+                name: "orders".to_owned(),
+                retention: RetentionPolicy::default(),
+                settings: TopicSettings::default(),
+                assignment: vec![nodes(&[1])],
+                follows_default: true,
+            },
+        ),
+        (
+            "alter_topic-replication_factor",
+            Command::AlterTopic {
+                name: "orders".to_owned(),
+                retention: None,
+                settings: TopicSettings::default(),
+                reset: Vec::new(),
+                growth: None,
+                topic_id: None,
+                replication_factor: Some(FactorChange {
+                    count: 3,
+                    follows_default: true,
+                }),
+            },
+        ),
+        (
             "create_topic-record_size",
             Command::CreateTopic {
+                follows_default: false,
                 name: "orders".to_owned(),
                 retention: RetentionPolicy::default(),
                 settings: TopicSettings {
@@ -268,6 +303,7 @@ fn size_commands() -> Vec<(&'static str, Command)> {
         (
             "alter_topic-record_size",
             Command::AlterTopic {
+                replication_factor: None,
                 name: "orders".to_owned(),
                 retention: None,
                 settings: TopicSettings::default(),
@@ -319,6 +355,14 @@ fn node_commands() -> Vec<(&'static str, Command)> {
             Command::PauseRebalance { is_paused: true },
         ),
         ("end_rebalance", Command::EndRebalance { request: 5 }),
+        (
+            "mark_lost",
+            Command::MarkLost {
+                node: NODE,
+                since_ms: 1_700_000_000_000,
+            },
+        ),
+        ("find_node", Command::FindNode { node: NODE }),
     ]
 }
 
@@ -342,6 +386,38 @@ fn partition_commands() -> Vec<(&'static str, Command)> {
         ("report_damage", Command::ReportDamage { group, node }),
         ("commit_eviction", Command::CommitEviction { group, node }),
         ("commit_repair", Command::CommitRepair { group, node }),
+    ]
+}
+
+const EPOCH: RecoveryEpoch = RecoveryEpoch((2 << 32) | 3);
+
+fn recovery_commands() -> Vec<(&'static str, Command)> {
+    let (group, node, at_ms) = (GROUP, NODE, 1_790_000_000_000);
+    vec![
+        (
+            "recover_partition",
+            Command::RecoverPartition {
+                group,
+                node,
+                from: EPOCH,
+                at_ms,
+            },
+        ),
+        (
+            "commit_recovery",
+            Command::CommitRecovery {
+                group,
+                epoch: EPOCH,
+            },
+        ),
+        (
+            "recover_metadata",
+            Command::RecoverMetadata {
+                epoch: EPOCH,
+                at_ms,
+                lost: nodes(&[1, 2]),
+            },
+        ),
     ]
 }
 
@@ -440,6 +516,15 @@ fn partition_errors() -> Vec<(&'static str, MetaError)> {
         ("OnlyReplica", MetaError::OnlyReplica { group, node }),
         ("OtherRepair", MetaError::OtherRepair { group, node }),
         (
+            "OtherRecovery",
+            MetaError::OtherRecovery {
+                group,
+                current: EPOCH,
+                asked: RecoveryEpoch::ZERO,
+            },
+        ),
+        ("Recovering", MetaError::Recovering { group, node }),
+        (
             "OtherTarget",
             MetaError::OtherTarget {
                 group,
@@ -450,6 +535,14 @@ fn partition_errors() -> Vec<(&'static str, MetaError)> {
         (
             "TooFewNodes",
             MetaError::TooFewNodes {
+                active: 2,
+                needed: 3,
+            },
+        ),
+        (
+            "NoSpareNode",
+            MetaError::NoSpareNode {
+                node,
                 active: 2,
                 needed: 3,
             },
@@ -625,6 +718,7 @@ fn partition(group: u64) -> Partition {
         leaving: Vec::new(),
         started: true,
         repair: None,
+        recovery: None,
     }
 }
 
@@ -634,6 +728,7 @@ fn node(id: u64, state: NodeState, rests_until_ms: i64) -> Node {
         registration: registration(u8::try_from(id).unwrap(), "zone-a"),
         state,
         rests_until_ms,
+        lost_since_ms: None,
     }
 }
 
@@ -643,6 +738,7 @@ fn rich_metadata() -> Metadata {
         name: name.to_owned(),
         id: TopicId(id),
         replication_factor: 3,
+        follows_default: false,
         retention,
         settings: TopicSettings::default(),
         partitions,
@@ -698,6 +794,7 @@ fn rich_metadata() -> Metadata {
         },
         rules: Arc::default(),
         revocations: Arc::default(),
+        recoveries: Recoveries::default(),
         rebalancing: Rebalancing::default(),
     }
 }
@@ -724,6 +821,10 @@ fn metadata_with_rules() -> Metadata {
         let add = RuleChange::Add(rule);
         table.change(&add, "user/admin", 1_790_000_000_000).unwrap();
     }
+    let lost = metadata.nodes.get_mut(&NodeId(5)).unwrap();
+    lost.lost_since_ms = Some(1_790_000_000_000);
+    let following = metadata.topics.get_mut("clicks").unwrap();
+    Arc::make_mut(following).follows_default = true;
     let table = Arc::make_mut(&mut metadata.revocations);
     for change in revocations() {
         table.change(&change, 1_790_000_000_000);
@@ -746,10 +847,42 @@ fn metadata_with_coordinators() -> Metadata {
         name,
         id: TopicId(3),
         replication_factor: 3,
+        follows_default: false,
         retention: RetentionPolicy::default(),
         settings: TopicSettings::default(),
         partitions: vec![partition(group.get())],
     }));
+    metadata
+}
+
+fn metadata_with_recoveries() -> Metadata {
+    let at_ms = 1_790_000_000_000;
+    let mut metadata = Metadata {
+        finalized_level: FeatureLevel(2),
+        ..rich_metadata()
+    };
+    let partitions = metadata.topics.get_mut("orders").unwrap();
+    let partitions = &mut Arc::make_mut(partitions).partitions;
+    for (partition, former) in partitions.iter_mut().zip([&[1, 2][..], &[]]) {
+        partition.recovery = Some(Recovery {
+            epoch: EPOCH,
+            at_ms,
+            former: nodes(former),
+            is_done: former.is_empty(),
+        });
+    }
+    metadata.recoveries = Recoveries {
+        generation: 2,
+        metadata: Some(MetadataRecovery {
+            epoch: EPOCH,
+            at_ms,
+            lost: nodes(&[1, 2]).into_iter().collect(),
+            skipped_groups: vec![SkippedGroups {
+                from: GroupId(9),
+                to: GroupId(19),
+            }],
+        }),
+    };
     metadata
 }
 
@@ -787,6 +920,7 @@ fn metadata_checkpoints_keep_their_encoding() {
         ("rules", metadata_with_rules()),
         ("coordinators", metadata_with_coordinators()),
         ("rebalancing", metadata_with_rebalancing()),
+        ("recovered", metadata_with_recoveries()),
         ("empty", Metadata::default()),
     ]);
     fixtures("metadata").check(
@@ -903,6 +1037,7 @@ fn group_commits() -> Vec<OffsetCommit> {
     let commit = |member: Option<&str>, offset, metadata: &str| OffsetCommit {
         group: "billing".to_owned(),
         member: member.map(|id| (id.parse().unwrap(), Generation(7))),
+        sequence: CommitSequence(member.map_or(0, |_| 1_790_000_000_000_000)),
         partition: group_partition(1, 0),
         offset,
         metadata: metadata.to_owned(),
@@ -987,6 +1122,9 @@ fn group_outcomes() -> Vec<(&'static str, GroupOutcome)> {
         Ok(()),
         Err(CommitError::UnknownMember),
         Err(CommitError::NotAssigned),
+        Err(CommitError::Superseded {
+            last: CommitSequence(300),
+        }),
         Err(CommitError::GroupNotEmpty),
         Err(CommitError::LimitExceeded { field, found, max }),
     ];

@@ -786,6 +786,25 @@ pub const REASSIGNMENTS_MAX_COUNT: usize = 4;
 /// Time without progress after which a reassignment gives its place to the next one that waits. It
 /// has another turn later.
 pub const REASSIGNMENT_STALLED_MAX: Duration = Duration::from_secs(10);
+/// Maximum number of partitions of a cluster that get another number of replicas at once, and of
+/// topics that are raised at once.
+pub const FACTOR_CHANGES_MAX_COUNT: usize = 16;
+/// Maximum number of partitions of a cluster whose replicas on lost nodes are replaced at once.
+/// Each one copies a whole log to the new replica, next to the work of clients.
+pub const LOST_REPLACEMENTS_MAX_COUNT: usize = 16;
+/// Minimum number of active nodes without a lost one, whatever the topics. A partition keeps its
+/// majority without a node only if it has three replicas. Part of the format: every node must
+/// decide a `MarkLost` alike.
+pub const LOST_ACTIVE_MIN_COUNT: usize = 3;
+/// Default silence after which a node counts as lost for good.
+pub const DEAD_NODE_AFTER_DEFAULT: Duration = Duration::from_mins(10);
+/// Minimum configured silence. Tests use it; a sensible one is longer than a restart of a node.
+pub const DEAD_NODE_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Maximum configured silence.
+pub const DEAD_NODE_AFTER_MAX: Duration = Duration::from_hours(24 * 365);
+/// Maximum time between two checks of the nodes' silence. After a longer one this process was
+/// paused itself, and the silence of the others counts from then on.
+pub const SILENCE_CHECK_GAP_MAX: Duration = Duration::from_secs(15);
 /// Maximum number of commands that one iteration of a drain proposes.
 pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
 /// Maximum number of replicas that balancing moves at once in a cluster. The nodes that lead the
@@ -1050,8 +1069,16 @@ pub const COMMIT_OFFSETS_MAX_COUNT: usize = 1000;
 /// have, with the longest names and texts.
 pub const GROUP_REQUEST_MAX_BYTES: usize =
     COMMIT_OFFSETS_MAX_COUNT * (OFFSET_METADATA_MAX_BYTES + TOPIC_NAME_MAX_BYTES + 64);
+/// Time that a request of the group service waits for its part of the memory for requests: short,
+/// so that a member may ask another node within its session.
+pub const GROUP_MEMORY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of groups on one page of a list.
 pub const GROUPS_PAGE_MAX_COUNT: usize = 1000;
+/// Maximum number of offsets and members on one page of a group.
+pub const GROUP_PAGE_MAX_COUNT: usize = 10_000;
+/// Size above which a page of a group's offsets and members ends, in bytes. A single member may be
+/// larger.
+pub const GROUP_PAGE_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Memory that the compiled pattern of a subscription may take, in bytes.
 pub const GROUP_PATTERN_MEMORY_MAX_BYTES: usize = 64 * 1024;
 /// Maximum time that a heartbeat waits for a change.
@@ -1185,6 +1212,23 @@ pub const LOG_READ_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 pub const LOG_READ_ATTEMPTS_MAX_COUNT: usize = 8;
 /// Minimum size that one round of eviction frees from a group's tail cache, in bytes.
 pub const TAIL_CACHE_EVICT_MIN_BYTES: usize = 64 * 1024;
+
+/// Delay from the reply about a recovery of the metadata until the node ends its process.
+pub const META_RECOVERY_RESTART_DELAY: Duration = Duration::from_millis(300);
+/// Timeout of the call to a node that the metadata are recovered from.
+pub const RECOVER_METADATA_MAX: Duration = Duration::from_secs(10);
+/// Maximum number of groups that one request recovers.
+pub const RECOVER_GROUPS_MAX_COUNT: usize = 256;
+/// Maximum time that such a request waits until the survivors lead.
+pub const RECOVER_WAIT_MAX: Duration = Duration::from_secs(8);
+/// Time after a recovery of the metadata during which a live node that does not answer is taken to
+/// restart.
+pub const RECOVER_FOLLOW_MAX: Duration = Duration::from_mins(2);
+/// Interval at which it looks for that.
+pub const RECOVER_INTERVAL: Duration = Duration::from_millis(50);
+/// Number of ids of each kind that are not used after a recovery of the metadata: more than lost
+/// voters can have allocated beyond the metadata of the survivor.
+pub const RECOVERY_IDS_SKIPPED_COUNT: u64 = 1 << 20;
 
 /// Length of so many bytes in base64, with padding.
 pub const fn base64_bytes(bytes: usize) -> usize {

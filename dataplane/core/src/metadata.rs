@@ -9,7 +9,7 @@ mod rebalancing;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 use std::str::FromStr;
@@ -20,17 +20,18 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use codec::CodecError;
-pub use command::{Command, Growth, Outcome, Registration};
+pub use command::{Command, FactorChange, Growth, Outcome, Registration};
 pub use error::MetaError;
 pub use rebalancing::Rebalancing;
 
 use crate::acl::{RevocationTable, RuleTable};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
-use crate::limits::STOP_REST_MAX;
+use crate::limits::{LOST_ACTIVE_MIN_COUNT, STOP_REST_MAX};
 use crate::offset::LogIndex;
 use crate::partitioner::partition_for_key;
 use crate::producer_id_key::{ProducerIdKey, SEALED_IDS_LEVEL, is_plain};
+use crate::recovery::RecoveryEpoch;
 use crate::retention::RetentionPolicy;
 use crate::topic_config::{TopicConfig, TopicSettings};
 
@@ -63,6 +64,51 @@ pub struct Metadata {
     pub(crate) revocations: Arc<RevocationTable>,
     /// Whether replicas are being balanced.
     pub(crate) rebalancing: Rebalancing,
+    /// The recoveries of groups that lost their majority.
+    pub(crate) recoveries: Recoveries,
+}
+
+/// The recoveries of groups that lost their majority.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recoveries {
+    /// The last generation of a partition's epoch. It only grows.
+    pub generation: u64,
+    /// The last recovery of the metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<MetadataRecovery>,
+}
+
+impl Recoveries {
+    /// Whether nothing was recovered.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The recovery of the metadata from one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetadataRecovery {
+    /// The epoch of the meta group since then.
+    pub epoch: RecoveryEpoch,
+    /// The time, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// The nodes that did not answer, of this and earlier recoveries. They may have more of the
+    /// former metadata, and are refused.
+    pub lost: BTreeSet<NodeId>,
+    /// The ids of groups that the lost voters may have allocated.
+    pub skipped_groups: Vec<SkippedGroups>,
+}
+
+/// Ids of groups that are not used, because metadata that were lost may have used them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkippedGroups {
+    /// The first one.
+    pub from: GroupId,
+    /// The first one after them.
+    pub to: GroupId,
 }
 
 /// The next id of each kind. They only grow, also over deletions, so that no id is allocated twice.
@@ -117,9 +163,23 @@ pub struct Node {
     /// The time until which leader balancing excludes the node, milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "is_epoch")]
     pub rests_until_ms: i64,
+    /// The time of the last sign of the node, milliseconds since the Unix epoch, while it is marked
+    /// as lost (see [`crate::lost_nodes`]). Feature level 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_since_ms: Option<i64>,
 }
 
 impl Node {
+    /// Whether the node is marked as lost.
+    pub const fn is_lost(&self) -> bool {
+        self.lost_since_ms.is_some()
+    }
+
+    /// Whether the node can take new replicas.
+    pub fn is_receiving(&self) -> bool {
+        self.state == NodeState::Active && !self.is_lost()
+    }
+
     /// The remaining time for which leader balancing excludes the node. A time further in the
     /// future than `limits::STOP_REST_MAX` was set by a wrong clock and is ignored.
     pub fn rests_for(&self, now_ms: i64) -> Option<Duration> {
@@ -145,8 +205,11 @@ pub struct Topic {
     pub name: String,
     /// The id of the topic.
     pub id: TopicId,
-    /// The number of replicas of each partition.
+    /// The number of replicas that each partition has, or gets.
     pub replication_factor: u32,
+    /// Whether that number grows with the cluster, up to the default. Feature level 2.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_default: bool,
     /// The retention of each partition.
     pub retention: RetentionPolicy,
     /// The settings that were added after retention.
@@ -177,6 +240,25 @@ pub struct Partition {
     /// The replica that is under repair, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Repair>,
+    /// The last recovery after the loss of the majority, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+}
+
+/// The recovery of a partition that lost the majority of its replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// The epoch of the partition's group since then. Its node is that of the surviving replica.
+    pub epoch: RecoveryEpoch,
+    /// The time, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// The nodes that had a replica before, as long as the survivor does not lead. They keep their
+    /// files until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<NodeId>,
+    /// Whether the survivor is known to lead the group alone.
+    pub is_done: bool,
 }
 
 /// The repair of a replica with corrupt files.
@@ -223,6 +305,7 @@ impl Default for Metadata {
             rules: Arc::default(),
             revocations: Arc::default(),
             rebalancing: Rebalancing::default(),
+            recoveries: Recoveries::default(),
         }
     }
 }
@@ -276,9 +359,30 @@ impl Metadata {
         self.nodes().filter(|n| n.state != NodeState::Removed)
     }
 
-    /// The nodes that can take new replicas.
+    /// The nodes that can take new replicas: active, and not lost.
     pub fn active_nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes().filter(|n| n.state == NodeState::Active)
+        self.nodes().filter(|n| n.is_receiving())
+    }
+
+    /// The nodes that are marked as lost, draining ones included.
+    pub fn lost_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.members().filter(|n| n.is_lost())
+    }
+
+    /// Checks that the other active nodes could take the replicas of a node.
+    pub fn check_spare(&self, node: NodeId) -> Result<(), MetaError> {
+        let active = self.active_nodes().filter(|n| n.id != node).count();
+        let topics = self.topics.values().chain(&self.coordinators);
+        let widest = topics.map(|t| t.replication_factor as usize).max();
+        let needed = widest.unwrap_or(0).max(LOST_ACTIVE_MIN_COUNT);
+        if active >= needed {
+            return Ok(());
+        }
+        Err(MetaError::NoSpareNode {
+            node,
+            active,
+            needed,
+        })
     }
 
     /// The node with this id, even if it was removed.
@@ -394,6 +498,34 @@ impl Metadata {
         self.rebalancing
     }
 
+    /// The recoveries of groups.
+    pub const fn recoveries(&self) -> &Recoveries {
+        &self.recoveries
+    }
+
+    /// The epoch of a group, as far as these metadata know: the meta group's, or a partition's.
+    pub fn recovery_epoch(&self, group: GroupId) -> RecoveryEpoch {
+        if group == GroupId::META {
+            let recovery = self.recoveries.metadata.as_ref();
+            return recovery.map_or(RecoveryEpoch::ZERO, |recovery| recovery.epoch);
+        }
+        let place = self.group(group);
+        place.map_or(RecoveryEpoch::ZERO, |place| place.partition.epoch())
+    }
+
+    /// Whether a node was lost when the metadata were recovered. It must not take part any more.
+    pub fn is_lost(&self, node: NodeId) -> bool {
+        let recovery = self.recoveries.metadata.as_ref();
+        recovery.is_some_and(|recovery| recovery.lost.contains(&node))
+    }
+
+    /// Whether metadata that were lost may have allocated the id of a group.
+    pub fn is_skipped(&self, group: GroupId) -> bool {
+        let recovery = self.recoveries.metadata.iter();
+        let mut skipped = recovery.flat_map(|recovery| &recovery.skipped_groups);
+        skipped.any(|range| (range.from..range.to).contains(&group))
+    }
+
     /// The next id of each kind.
     pub const fn next_ids(&self) -> NextIds {
         self.next
@@ -442,6 +574,17 @@ impl Partition {
     /// Whether `node` has, may have or will have a replica.
     pub fn is_on(&self, node: NodeId) -> bool {
         self.hosts().any(|n| n == node)
+    }
+
+    /// The recovery epoch of the group.
+    pub fn epoch(&self) -> RecoveryEpoch {
+        let recovery = self.recovery.as_ref();
+        recovery.map_or(RecoveryEpoch::ZERO, |recovery| recovery.epoch)
+    }
+
+    /// The recovery that is in progress: its survivor does not lead yet.
+    pub fn pending_recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref().filter(|recovery| !recovery.is_done)
     }
 
     /// The preferred leader: the first replica.

@@ -114,8 +114,14 @@ reasons! {
     MemberReplaced = "MEMBER_REPLACED", FailedPrecondition, false;
     /// The member does not have the partition (any more): it drops what it has not committed of it.
     NotAssigned = "NOT_ASSIGNED", FailedPrecondition, false;
+    /// The member has committed the partition with a greater sequence since. Metadata: `sequence`.
+    CommitSuperseded = "COMMIT_SUPERSEDED", FailedPrecondition, false;
     /// The consumer group does not exist.
     UnknownGroup = "UNKNOWN_GROUP", NotFound, false;
+    /// The raft group was recovered in another epoch since. Metadata: `epoch`.
+    OtherRecoveryEpoch = "OTHER_RECOVERY_EPOCH", FailedPrecondition, false;
+    /// A majority of the replicas answers: the group must not be recovered from one of them.
+    MajorityIntact = "MAJORITY_INTACT", FailedPrecondition, false;
     /// The consumer group has members: stop them first.
     GroupNotEmpty = "GROUP_NOT_EMPTY", FailedPrecondition, false;
     /// The topic already exists.

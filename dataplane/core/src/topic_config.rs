@@ -188,6 +188,16 @@ pub struct TopicConfig {
     pub settings: TopicSettings,
 }
 
+impl TopicConfig {
+    /// The settings with this retention and these others.
+    pub const fn new(retention: RetentionPolicy, settings: TopicSettings) -> Self {
+        Self {
+            retention,
+            settings,
+        }
+    }
+}
+
 /// The settings of a topic that were added after retention, as they are stored in the metadata.
 /// Fields are part of the format and only added; one that is not set is not encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lograft_core::limits::{
     RAFT_ELECTION_TIMEOUT_MAX, RAFT_ELECTION_TIMEOUT_MIN, RAFT_HEARTBEAT_INTERVAL,
 };
-use lograft_core::{GroupId, NodeId};
+use lograft_core::{GroupId, NodeId, RecoveryEpoch};
 
 /// Heartbeat and election timing of a group.
 ///
@@ -95,6 +95,9 @@ pub struct GroupConfig {
     pub group: GroupId,
     /// The node of this replica.
     pub node: NodeId,
+    /// The recovery epoch in which the replica takes part, from its start to its end. The transport
+    /// MUST NOT pass requests of another epoch to it, nor send its own without it.
+    pub epoch: RecoveryEpoch,
     /// The timing of the group.
     pub timing: RaftTiming,
     /// When this replica campaigns.
@@ -119,6 +122,7 @@ impl GroupConfig {
         Self {
             group,
             node,
+            epoch: RecoveryEpoch::ZERO,
             timing: RaftTiming::default(),
             turn: ElectionTurn::among(&[], node),
             start: GroupStart::default(),

@@ -110,6 +110,15 @@ pub enum RaftError {
         /// The node.
         node: NodeId,
     },
+    /// The log cannot be changed so that its replica is the only voter.
+    #[error("cannot make the replica of group {group} the only voter")]
+    Survivor {
+        /// The group.
+        group: GroupId,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
     /// The replica was shut down or has failed (see [`crate::GroupStatus::fatal`]).
     #[error("the replica is stopped")]
     Stopped,

@@ -18,7 +18,7 @@ use std::time::Duration;
 use lograft_core::limits::{
     APPEND_ENTRIES_MAX_COUNT, RAFT_APPEND_BATCH_MAX_COUNT, RAFT_PROPOSALS_MAX_COUNT,
 };
-use lograft_core::{GroupId, NodeId};
+use lograft_core::{GroupId, NodeId, RecoveryEpoch};
 use lograft_storage::GroupLog;
 use openraft::errors::{InitializeError, LinearizableReadError, RaftError as OpenraftError};
 use openraft::{Config, ReadPolicy, SnapshotPolicy};
@@ -150,6 +150,11 @@ impl RaftGroup {
     /// The group.
     pub fn group(&self) -> GroupId {
         self.inner.config.group
+    }
+
+    /// The recovery epoch in which this replica takes part.
+    pub fn epoch(&self) -> RecoveryEpoch {
+        self.inner.config.epoch
     }
 
     /// The group's log on this node.

@@ -23,6 +23,7 @@ mod snapshot;
 mod state_machine;
 mod state_machine_adapter;
 mod status;
+mod survivor;
 mod transport;
 mod types;
 mod vote_fence;
@@ -42,5 +43,6 @@ pub use membership::{MembershipCodecError, decode_membership, encode_membership}
 pub use read::read_log;
 pub use state_machine::{Response, StateMachine};
 pub use status::{FollowerStatus, GroupFatal, GroupStatus, PurgeStatus, Role};
+pub use survivor::make_only_voter;
 pub use transport::{AppendReplies, PeerTransport, TransportError};
 pub use vote_fence::FenceStage;

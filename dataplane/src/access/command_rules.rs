@@ -21,7 +21,8 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
         | Command::PauseRebalance { .. }
         | Command::FinalizeLevel { .. }
         | Command::ChangeRules { .. }
-        | Command::ChangeRevocations { .. } => Some((Admin, Resource::Cluster)),
+        | Command::ChangeRevocations { .. }
+        | Command::RecoverPartition { .. } => Some((Admin, Resource::Cluster)),
         Command::InitCluster { .. }
         | Command::RegisterNode(_)
         | Command::UpdateNode { .. }
@@ -33,7 +34,11 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
         | Command::CommitEviction { .. }
         | Command::CommitRepair { .. }
         | Command::RemoveNode { .. }
-        | Command::CreateCoordinators { .. }
-        | Command::EndRebalance { .. } => None,
+        | Command::EndRebalance { .. }
+        | Command::MarkLost { .. }
+        | Command::FindNode { .. }
+        | Command::CommitRecovery { .. }
+        | Command::RecoverMetadata { .. }
+        | Command::CreateCoordinators { .. } => None,
     }
 }

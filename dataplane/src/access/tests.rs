@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::api::call_rules::rule_of;
-use crate::config::AuthorizationSettings;
 use crate::control::test_metadata;
 
 const ROLES: [&str; 5] = ["user/super", "user/a", "user/team/a", "operator", "node/n"];
@@ -242,6 +241,7 @@ fn a_principal_sees_the_topics_that_it_may_describe() {
 fn the_leader_checks_for_whom_a_node_proposes() {
     let world = world(AuthorizationMode::Enforced, finalized());
     let create = |name: &str| Command::CreateTopic {
+        follows_default: false,
         name: name.to_owned(),
         retention: lograft_core::RetentionPolicy::default(),
         settings: lograft_core::TopicSettings::default(),

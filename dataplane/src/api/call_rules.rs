@@ -31,6 +31,8 @@ pub(crate) const fn rule_of(method: Method) -> CallRule {
         | Method::AdminRebalance
         | Method::AdminFinalizeLevel
         | Method::AdminAcceptOlderDisk
+        | Method::AdminRecoverGroups
+        | Method::AdminRecoverMetadata
         | Method::AccessChangeRules
         | Method::AccessListRevocations
         | Method::AccessChangeRevocations => CallRule::On(Cluster, Admin),
@@ -58,6 +60,7 @@ pub(crate) const fn rule_of(method: Method) -> CallRule {
         | Method::NodeMoveLeader
         | Method::NodeCatchUpTarget
         | Method::NodeAcceptOlderDisk
+        | Method::NodeRecoverMetadata
         | Method::NodeEvictMetaReplica => CallRule::NodesOnly,
     }
 }

@@ -55,15 +55,16 @@ fn check(access: &Access, request: &GroupRequest) -> Result<(), ApiError> {
         GroupCall::Heartbeat(_)
         | GroupCall::Leave(_)
         | GroupCall::Offsets(_)
-        | GroupCall::Describe
+        | GroupCall::Describe(_)
         | GroupCall::Delete => Ok(()),
     }
 }
 
 fn leave_out_hidden(answer: &mut GroupAnswer, visible: &Visibility<'_>) {
     match answer {
-        GroupAnswer::Offsets(found) => {
-            found.retain(|offset| visible.includes_topic(&offset.topic));
+        GroupAnswer::Offsets(page) => {
+            page.offsets
+                .retain(|offset| visible.includes_topic(&offset.topic));
         }
         GroupAnswer::Described(description) => {
             description.retain_topics(|topic| visible.includes_topic(topic));

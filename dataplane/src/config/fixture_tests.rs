@@ -68,6 +68,7 @@ fn full() -> NodeConfig {
             level: "lograft_node=debug,info".to_owned(),
             format: LogFormat::Json,
         },
+        recovery: RecoverySettings::default(),
         ignore_if_unknown: Vec::new(),
         ignored: Vec::new(),
         file: None,
@@ -89,6 +90,7 @@ fn configurations_keep_their_form() {
     let mut level_2 = full();
     level_2.topics.batch_max_bytes = Some(3_149_824);
     level_2.topics.record_max_bytes = Some(3_145_728);
+    level_2.recovery.dead_node_after_ms = 1_800_000;
     let samples = [
         ("full.yaml".to_owned(), full()),
         ("full-level_1.yaml".to_owned(), level_1),
@@ -171,6 +173,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
         topics,
         authorization: AuthorizationSettings::default(),
         log: log_of_the_operator(is_development),
+        recovery: RecoverySettings::default(),
         ignore_if_unknown: match name {
             "finalized.yaml" => vec!["topics.batch_max_bytes".to_owned()],
             _ => Vec::new(),

@@ -14,6 +14,7 @@ use tracing::{error, info};
 
 use super::join::{SeedAnswer, SeedJoin};
 use super::local_member::LocalMember;
+use super::meta_recovery::{MetaRecoveryStart, MetaStartError};
 use super::meta_repair::{MetaRejoin, MetaRejoinError};
 use super::meta_replica::{MetaReplicaError, MetaReplicaStarter};
 use super::node_info::NodeInfo;
@@ -64,6 +65,9 @@ pub(crate) enum EnterError {
     /// The log of the meta group was damaged, and the node cannot rejoin the group yet.
     #[error(transparent)]
     Rejoin(#[from] MetaRejoinError),
+    /// The metadata were recovered, and this node cannot follow.
+    #[error(transparent)]
+    Recovery(#[from] MetaStartError),
     /// Raft refused to initialize the meta group.
     #[error("cannot initialize the meta group")]
     Initialize(#[source] RaftError),
@@ -83,11 +87,13 @@ impl EnterError {
             Self::Joined { .. } => Reason::AlreadyBootstrapped,
             Self::VersionTooOld { .. } => Reason::VersionTooOld,
             Self::Propose(_) => Reason::Timeout,
+            Self::Recovery(MetaStartError::Lost { .. }) => Reason::OtherRecoveryEpoch,
             Self::Stopping => Reason::NotReady,
             Self::Registration(_)
             | Self::Identity(_)
             | Self::MetaReplica(_)
             | Self::Rejoin(_)
+            | Self::Recovery(_)
             | Self::Initialize(_) => Reason::Internal,
         }
     }
@@ -130,6 +136,7 @@ pub(crate) struct ClusterEntry {
     pub(crate) seeds: SeedJoin,
     pub(crate) meta_replica: MetaReplicaStarter,
     pub(crate) rejoin: MetaRejoin,
+    pub(crate) recovery: MetaRecoveryStart,
     pub(crate) member: LocalMember,
     pub(crate) replicas: ReplicaMap,
     pub(crate) view: MetaView,
@@ -168,7 +175,8 @@ impl ClusterEntry {
         let Some(member) = self.stored_member() else {
             return self.join().await;
         };
-        let mut state = self.registration.load_or_create().await?;
+        let state = self.registration.load_or_create().await?;
+        let mut state = self.recovery.prepare(member, state).await?;
         let started = match self.meta_replica.start(member, state.phase).await {
             Err(MetaReplicaError::SetAside) => {
                 self.rejoin.prepare(member, state).await?;

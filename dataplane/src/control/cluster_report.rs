@@ -5,6 +5,7 @@ pub(crate) mod description;
 mod partitions;
 mod problems;
 pub(crate) mod reports;
+mod silent_nodes;
 #[cfg(test)]
 mod tests;
 
@@ -13,19 +14,23 @@ use std::sync::Arc;
 
 use lograft_core::check::PlacementFindings;
 use lograft_core::limits::DESCRIBE_MAX;
+use lograft_core::lost_nodes::LostReplicas;
 use lograft_core::metadata::{Metadata, Node};
-use lograft_core::{GroupId, NodeId};
+use lograft_core::{GroupId, NodeId, NodeState};
 
 use self::description::{
-    ClusterDescription, MetaRole, NodeDescription, PartitionDescription, Problem, TopicDescription,
+    ClusterDescription, LostNode, MetaRole, NodeDescription, PartitionDescription, Problem,
+    TopicDescription,
 };
 use self::problems::{IsNamed, MetaHealth};
 use self::reports::{Reports, lacks_meta_voters};
+use self::silent_nodes::SilentNodes;
 use super::local_member::LocalMember;
 use super::node_report::ReplicaReport;
 use super::node_reporter::NodeReporter;
 use super::peer_calls::PeerCalls;
-use crate::config::TopicDefaultsSource;
+use crate::clock::Clock;
+use crate::config::{CurrentRecovery, TopicDefaultsSource};
 use crate::state_machine::MetaView;
 
 /// Collects the reports of all nodes and describes the cluster.
@@ -35,6 +40,8 @@ pub(crate) struct ClusterReporter {
     pub(crate) peers: Arc<dyn PeerCalls>,
     pub(crate) local: Arc<NodeReporter>,
     pub(crate) defaults: Arc<TopicDefaultsSource>,
+    pub(crate) recovery: CurrentRecovery,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl ClusterReporter {
@@ -60,7 +67,13 @@ impl ClusterReporter {
         let reports = self.collect().await;
         let metadata = self.view.load();
         let factor = self.defaults.read().await.replication_factor();
-        let mut described = describe_cluster(&metadata, (&reports, is_named), self.member.node());
+        let silent = SilentNodes {
+            metadata: &metadata,
+            dead_node_after: self.recovery.dead_node_after(),
+            now_ms: self.clock.now_ms(),
+        };
+        let answered_by = self.member.node();
+        let mut described = describe_cluster(silent, (&reports, is_named), answered_by);
         let findings = PlacementFindings::new(&metadata, factor);
         let problems = problems::of_placement(&metadata, &findings, is_named);
         described.problems.extend(problems);
@@ -78,10 +91,11 @@ impl ClusterReporter {
 }
 
 fn describe_cluster(
-    metadata: &Metadata,
+    silent: SilentNodes<'_>,
     (reports, is_named): (&Reports, IsNamed<'_>),
     answered_by: Option<NodeId>,
 ) -> ClusterDescription {
+    let metadata = silent.metadata;
     let partitions: Vec<PartitionDescription> = metadata
         .partitions()
         .map(|place| partitions::describe(place, reports))
@@ -90,17 +104,25 @@ fn describe_cluster(
     let counts = NodeCounts::new(&partitions, meta_leader);
     let nodes: Vec<NodeDescription> = metadata
         .nodes()
-        .map(|node| describe_node(node, reports, meta_leader, &counts))
+        .map(|node| NodeDescription {
+            lost: lost(metadata, node),
+            ..describe_node(node, reports, meta_leader, &counts)
+        })
         .collect();
     let meta = MetaHealth {
         has_leader: meta_leader.is_some(),
         lacks_voters: meta_leader.is_some_and(|(_, report)| lacks_meta_voters(metadata, report)),
     };
-    let mut problems = problems::find(&nodes, &partitions, (meta, is_named));
+    let mut problems = problems::find(&nodes, &partitions, (meta, is_named), silent);
     problems.extend(problems::not_finalized(metadata, reports));
     ClusterDescription {
         cluster: metadata.cluster_id(),
         finalized_level: metadata.finalized_level(),
+        metadata_recovery: metadata
+            .recoveries()
+            .metadata
+            .as_ref()
+            .map(|recovery| (recovery.epoch, recovery.at_ms)),
         healthy: !problems.iter().any(|problem| problem.severity.degrades()),
         meta_leader: meta_leader.map(|(node, _)| node),
         answered_by,
@@ -152,6 +174,7 @@ fn describe_node(
         registration,
         state,
         rests_until_ms: _,
+        lost_since_ms: _,
     } = node;
     NodeDescription {
         id: *id,
@@ -162,7 +185,17 @@ fn describe_node(
         replica_count: counts.replicas.get(id).copied().unwrap_or(0),
         leader_count: counts.leaders.get(id).copied().unwrap_or(0),
         lag_entries: counts.lags.get(id).copied().unwrap_or(0),
+        lost: None,
     }
+}
+
+/// The mark of a node and its replicas, if it is lost.
+fn lost(metadata: &Metadata, node: &Node) -> Option<LostNode> {
+    let since_ms = node
+        .lost_since_ms
+        .filter(|_| node.state != NodeState::Removed)?;
+    let replicas = LostReplicas::new(metadata, node.id);
+    Some(LostNode { since_ms, replicas })
 }
 
 fn meta_role(node: NodeId, leader: Option<(NodeId, &ReplicaReport)>) -> MetaRole {

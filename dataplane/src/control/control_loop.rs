@@ -16,12 +16,14 @@ use tokio::time::Instant;
 use super::catch_up::CatchUp;
 use super::disk_handover::DiskHandover;
 use super::led_groups::LedGroupsPublisher;
+use super::meta_recovery::MetaRecoveryCheck;
 use super::meta_voters::MetaVoters;
 use super::node_checkup::NodeCheckup;
 use super::partition_start::PartitionStart;
 use super::preferred_leaders::PreferredLeaders;
 use super::reassignment::Reassignment;
 use super::rebalancing::Rebalancer;
+use super::recovery::RecoveryCheck;
 use super::registration_check::RegistrationCheck;
 use super::repair::ReplicaRepair;
 use super::retention::Retention;
@@ -35,6 +37,7 @@ pub(crate) struct ControlLoop {
     pub(crate) wake: Arc<Notify>,
     pub(crate) led_groups: LedGroupsPublisher,
     pub(crate) partitions: PartitionChecks,
+    pub(crate) meta_recovery: MetaRecoveryCheck,
     pub(crate) repair: ReplicaRepair,
     pub(crate) disk_handover: DiskHandover,
     pub(crate) preferred_leaders: PreferredLeaders,
@@ -63,6 +66,7 @@ impl ControlLoop {
         let metadata = self.view.load();
         self.led_groups.publish();
         self.repair.check_meta();
+        self.meta_recovery.check(&metadata);
         if self.catch_up.is_done() {
             let now = Instant::now();
             self.partitions.check(&metadata, now);
@@ -84,6 +88,7 @@ pub(crate) struct PartitionChecks {
     start: PartitionStart,
     reassignment: Reassignment,
     retention: Retention,
+    recovery: RecoveryCheck,
     opened: OpenSince,
 }
 
@@ -93,13 +98,14 @@ impl PartitionChecks {
         replicas: ReplicaMap,
         start: PartitionStart,
         reassignment: Reassignment,
-        retention: Retention,
+        (retention, recovery): (Retention, RecoveryCheck),
     ) -> Self {
         Self {
             replicas,
             start,
             reassignment,
             retention,
+            recovery,
             opened: OpenSince::default(),
         }
     }
@@ -114,6 +120,7 @@ impl PartitionChecks {
             };
             let open_for = now.duration_since(self.opened.since(*group, now));
             if place.partition.started {
+                self.recovery.check(place.partition, replica);
                 due.extend(self.reassignment.is_due(place.partition, replica));
                 if replica.groups.is_some() {
                     self.retention.check_coordinator(replica);

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use lograft_core::assignment::{plan_coordinators, plan_drain};
+use lograft_core::assignment::plan_drain;
 use lograft_core::limits::DRAIN_COMMANDS_MAX_COUNT;
 use lograft_core::metadata::{Command, Metadata, Node};
 use lograft_core::rebalance::{Layout, plan_leaders};
+use lograft_core::replication_factor::plan_factors;
 use lograft_core::{NodeId, NodeState};
 
 /// The commands that the meta group's leader proposes next for draining nodes; `None` if no node
@@ -52,15 +53,19 @@ fn next_for(metadata: &Metadata, node: NodeId, voters: &BTreeSet<NodeId>) -> Opt
     (!voters.contains(&node)).then(|| vec![Command::RemoveNode { node }])
 }
 
-/// The commands that the meta group's leader proposes next so that the coordinators of consumer
-/// groups have as many replicas as they should; `None` if they have, or get them now. Not while a
-/// node is drained, which moves replicas too.
-pub(crate) fn coordinator_commands(metadata: &Metadata) -> Option<Vec<Command>> {
+/// The commands that the meta group's leader proposes next so that partitions have as many replicas
+/// as they should; `None` if they have, or get them now. Not while a node is drained, which moves
+/// replicas too.
+pub(crate) fn factor_commands(
+    metadata: &Metadata,
+    default: u32,
+    is_whole: impl Fn(NodeId) -> bool,
+) -> Option<Vec<Command>> {
     let is_draining = |node: &Node| node.state == NodeState::Draining;
     if metadata.nodes().any(is_draining) {
         return None;
     }
-    let plan = plan_coordinators(metadata);
+    let plan = plan_factors(metadata, default, is_whole);
     (!plan.is_empty()).then_some(plan)
 }
 
@@ -75,7 +80,7 @@ pub(crate) fn replicas_left(metadata: &Metadata, node: NodeId) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::test_metadata::{apply, cluster, create, group, ids};
+    use crate::control::test_metadata::{apply, cluster, create, create_coordinators, group, ids};
 
     fn commit_all(metadata: &mut Metadata) {
         let moves: Vec<Command> = metadata
@@ -91,6 +96,15 @@ mod tests {
         for command in &moves {
             apply(metadata, command);
         }
+    }
+
+    #[test]
+    fn a_node_with_coordinators_of_consumer_groups_is_not_empty() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "t", &[&[1, 2]]);
+        create_coordinators(&mut metadata, &[1, 2, 3]);
+        assert_eq!(replicas_left(&metadata, NodeId(2)), 9);
+        assert_eq!(replicas_left(&metadata, NodeId(3)), 8);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lograft_core::{GroupId, NodeId};
+use lograft_core::{GroupId, NodeId, RecoveryEpoch};
 use lograft_raft::{
     ElectionTurn, GroupConfig, GroupStart, PeerTransport, RaftError, RaftGroup, RaftTiming,
     StateMachine,
@@ -17,10 +17,12 @@ use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
 use crate::incarnation::Incarnations;
 use crate::incarnation::group_marks::GroupMarks;
+use crate::recovery_epochs::RecoveryEpochs;
 use crate::state_machine::MetaView;
 
-/// Makes the raft transport for a member of a cluster.
-pub(crate) type TransportFactory = Arc<dyn Fn(Member) -> Arc<dyn PeerTransport> + Send + Sync>;
+/// Makes the raft transport of a group in one recovery epoch, for a member of a cluster.
+pub(crate) type TransportFactory =
+    Arc<dyn Fn(Member, RecoveryEpoch) -> Arc<dyn PeerTransport> + Send + Sync>;
 
 /// Starts raft groups. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +32,7 @@ pub(crate) struct GroupStarter {
     pub(crate) wake: Arc<Notify>,
     pub(crate) fatal: Arc<dyn FatalSink>,
     pub(crate) marks: GroupMarks,
+    pub(crate) epochs: RecoveryEpochs,
     pub(crate) known: Incarnations,
     pub(crate) view: MetaView,
     /// Whether groups may campaign.
@@ -58,14 +61,16 @@ impl GroupStarter {
             is_held: !*self.released.borrow(),
         };
         let log = opened.log;
+        let epoch = self.epochs.own(group);
         let config = GroupConfig {
             group,
             node: member.node,
+            epoch,
             timing: self.timing,
             turn: ElectionTurn::among(replicas, member.node),
             start,
         };
-        let raft = RaftGroup::start(config, log, machine, (self.transport)(member)).await?;
+        let raft = RaftGroup::start(config, log, machine, (self.transport)(member, epoch)).await?;
         self.watch(&raft);
         if start.is_held {
             self.release_later(raft.clone());

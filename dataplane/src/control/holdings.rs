@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lograft_core::GroupId;
+use lograft_core::{GroupId, RecoveryEpoch};
 use lograft_storage::{CorruptCopies, Storage, StorageError};
 use tracing::warn;
 
 use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
+use crate::recovery_epochs::RecoveryEpochs;
 use crate::serving::replica::ReplicaMap;
 
 /// The groups of which this node holds something.
@@ -24,9 +25,24 @@ pub(crate) struct Holdings {
     pub(crate) set_aside: BTreeSet<GroupId>,
     /// The corrupt copies of each group that has any.
     pub(crate) copies: BTreeMap<GroupId, CorruptCopies>,
+    /// The recovery epochs of the files, where they are not 0.
+    pub(crate) epochs: BTreeMap<GroupId, RecoveryEpoch>,
+    /// Later recovery epochs that other nodes know of.
+    pub(crate) learned: BTreeMap<GroupId, RecoveryEpoch>,
 }
 
 impl Holdings {
+    /// The recovery epoch of the files of a group.
+    pub(crate) fn epoch(&self, group: GroupId) -> RecoveryEpoch {
+        self.epochs.get(&group).copied().unwrap_or_default()
+    }
+
+    /// Whether there is anything of a group.
+    pub(crate) fn has(&self, group: GroupId) -> bool {
+        let held = [&self.open, &self.corrupt, &self.on_disk, &self.set_aside];
+        held.iter().any(|groups| groups.contains(&group))
+    }
+
     /// The number of corrupt copies of a group.
     pub(crate) fn copies_count(&self, group: GroupId) -> usize {
         self.copies.get(&group).map_or(0, |copies| copies.count)
@@ -37,6 +53,7 @@ impl Holdings {
 #[derive(Clone)]
 pub(crate) struct HoldingsReader {
     pub(crate) replicas: ReplicaMap,
+    pub(crate) epochs: RecoveryEpochs,
     pub(crate) storage: Storage,
     pub(crate) fatal: Arc<dyn FatalSink>,
 }
@@ -64,6 +81,8 @@ impl HoldingsReader {
                 .collect(),
             set_aside,
             copies,
+            epochs: self.epochs.all_own(),
+            learned: self.epochs.all_learned(),
         })
     }
 

@@ -10,6 +10,8 @@ use super::disk_handover::DiskHandover;
 use super::foreign_disk::ForeignDiskCheck;
 use super::join::SeedJoin;
 use super::leader_watch::LeaderWatch;
+use super::lost_nodes::{LostNodes, LostNodesParts};
+use super::meta_recovery::{MetaRecoveryCheck, MetaRecoveryStart};
 use super::meta_repair::MetaRejoin;
 use super::meta_replica::MetaReplicaStarter;
 use super::meta_voters::MetaVoters;
@@ -20,6 +22,7 @@ use super::preferred_leaders::PreferredLeaders;
 use super::reassignment::Reassignment;
 use super::rebalancing::Rebalancer;
 use super::reconcile::Reconciler;
+use super::recovery::{RecoveryCheck, Survivors};
 use super::registration_check::RegistrationCheck;
 use super::repair::ReplicaRepair;
 use super::retention::Retention;
@@ -102,7 +105,14 @@ impl Shared {
                 peers: Arc::clone(&parts.peers),
                 addresses: parts.addresses.clone(),
             },
+            recovery: MetaRecoveryStart {
+                intents: self.intents.clone(),
+                storage: parts.storage.clone(),
+                survivors: Self::survivors(parts),
+                registration: self.registration.clone(),
+            },
             meta_replica: MetaReplicaStarter {
+                peers: Arc::clone(&parts.peers),
                 storage: parts.storage.clone(),
                 aside: self.set_aside(parts),
                 groups: self.groups.clone(),
@@ -156,8 +166,17 @@ impl Shared {
             storage: parts.storage.clone(),
             aside: self.set_aside(parts),
             groups: self.groups.clone(),
+            survivors: Self::survivors(parts),
             wake: self.tasks.wake(),
             fatal: Arc::clone(&parts.fatal),
+        }
+    }
+
+    fn survivors(parts: &ControlParts) -> Survivors {
+        Survivors {
+            epochs: parts.epochs.clone(),
+            marks: parts.marks.clone(),
+            clock: Arc::clone(&parts.clock),
         }
     }
 
@@ -190,6 +209,14 @@ impl Shared {
             wake: self.tasks.wake(),
             led_groups: self.led_groups.clone(),
             partitions: self.partition_checks(parts),
+            meta_recovery: MetaRecoveryCheck {
+                recoveries: parts.exchange.recoveries().clone(),
+                intents: self.intents.clone(),
+                replicas: self.replicas.clone(),
+                proposer: self.meta_handle(),
+                tasks: self.tasks.clone(),
+                fatal: Arc::clone(&parts.fatal),
+            },
             repair: ReplicaRepair {
                 member: self.member.clone(),
                 holdings: self.holdings.clone(),
@@ -208,8 +235,8 @@ impl Shared {
             meta_voters: MetaVoters::new(
                 self.member.clone(),
                 self.replicas.clone(),
-                Arc::clone(&self.reachability),
-                self.meta_handle(),
+                (Arc::clone(&self.reachability), self.lost_nodes(parts)),
+                (self.meta_handle(), parts.topic_defaults.clone()),
                 self.tasks.clone(),
             ),
             rebalancer: Rebalancer {
@@ -245,6 +272,17 @@ impl Shared {
         }
     }
 
+    fn lost_nodes(&self, parts: &ControlParts) -> LostNodes {
+        LostNodes::new(LostNodesParts {
+            member: self.member.clone(),
+            membership: parts.discovery.membership.clone(),
+            exchange: parts.exchange.clone(),
+            reachability: Arc::clone(&self.reachability),
+            clock: Arc::clone(&parts.clock),
+            settings: parts.recovery.clone(),
+        })
+    }
+
     fn disk_handover(&self, parts: &ControlParts) -> DiskHandover {
         DiskHandover {
             replicas: self.replicas.clone(),
@@ -269,10 +307,16 @@ impl Shared {
                 tasks: self.tasks.clone(),
                 turns: Arc::default(),
             },
-            Retention {
-                exchange: parts.exchange.clone(),
-                tasks: self.tasks.clone(),
-            },
+            (
+                Retention {
+                    exchange: parts.exchange.clone(),
+                    tasks: self.tasks.clone(),
+                },
+                RecoveryCheck {
+                    proposer: self.meta_handle(),
+                    tasks: self.tasks.clone(),
+                },
+            ),
         )
     }
 }

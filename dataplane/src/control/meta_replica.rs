@@ -1,8 +1,8 @@
 //! Starts this node's replica of the meta group. With that the node is a member of its cluster.
 
-use lograft_core::limits::META_SEGMENT_MAX_BYTES;
-use lograft_core::{FeatureLevel, GroupId};
-use lograft_raft::RaftError;
+use lograft_core::limits::{CATCH_UP_TARGET_MAX, META_SEGMENT_MAX_BYTES, RECONCILE_RETRY_INTERVAL};
+use lograft_core::{FeatureLevel, GroupId, LogId};
+use lograft_raft::{RaftError, RaftGroup};
 use lograft_storage::{
     GroupLog, GroupOptions, NewerFormat, OpenError, Recovered, Storage, StorageError,
 };
@@ -13,6 +13,7 @@ use super::catch_up::CatchUp;
 use super::group_starter::{GroupStarter, OpenedLog};
 use super::local_member::LocalMember;
 use super::meta_repair::is_set_aside;
+use super::peer_calls::PeerCalls;
 use super::registration::Phase;
 use super::repair::SetAside;
 use crate::blocking::run_blocking;
@@ -65,6 +66,23 @@ pub(crate) struct MetaReplicaStarter {
     /// The newest feature level that this node knows.
     pub(crate) level: FeatureLevel,
     pub(crate) fatal: Arc<dyn FatalSink>,
+    pub(crate) peers: Arc<dyn PeerCalls>,
+}
+
+/// The end of the leader's log, confirmed by a majority. Asks until a leader says it.
+async fn end_of_leader(peers: &dyn PeerCalls, member: &LocalMember, raft: &RaftGroup) -> LogId {
+    loop {
+        let leader = raft.watch().borrow().leader;
+        if let Some(route) = leader.and_then(|leader| member.route_to(leader))
+            && Some(route.to) != member.node()
+        {
+            let asked = peers.catch_up_target(route, GroupId::META, CATCH_UP_TARGET_MAX);
+            if let Ok(Some(target)) = asked.await {
+                return target;
+            }
+        }
+        tokio::time::sleep(RECONCILE_RETRY_INTERVAL).await;
+    }
 }
 
 impl MetaReplicaStarter {
@@ -114,7 +132,7 @@ impl MetaReplicaStarter {
             }
         };
         match last {
-            None => self.catch_up.set_done(),
+            None => self.catch_up_with_leader(raft.clone()).await?,
             Some(last) => {
                 let caught_up = self.catch_up.clone().follow(raft.watch(), last);
                 let wake = Arc::clone(&self.groups.wake);
@@ -129,6 +147,30 @@ impl MetaReplicaStarter {
         self.replicas.set_corrupt(GroupId::META, None);
         self.member.set(member);
         info!(cluster = %member.cluster, node_id = %member.node, "node is a cluster member");
+        Ok(())
+    }
+
+    /// Follows the metadata of the leader after a start with an empty log. A node that has replicas
+    /// already must not act before it has all: older metadata may not have them yet, and it would
+    /// delete them.
+    async fn catch_up_with_leader(&self, raft: RaftGroup) -> Result<(), MetaReplicaError> {
+        let storage = self.storage.clone();
+        let groups = run_blocking(move || storage.groups()).await;
+        let groups = groups
+            .ok_or(MetaReplicaError::Stopping)?
+            .map_err(MetaReplicaError::List)?;
+        if groups.iter().all(|group| *group == GroupId::META) {
+            self.catch_up.set_done();
+            return Ok(());
+        }
+        let (peers, member) = (Arc::clone(&self.peers), self.member.clone());
+        let (catch_up, wake) = (self.catch_up.clone(), Arc::clone(&self.groups.wake));
+        tokio::spawn(async move {
+            let target = end_of_leader(&*peers, &member, &raft).await;
+            if catch_up.follow(raft.watch(), target).await {
+                wake.notify_one();
+            }
+        });
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 //! number of them, at most `META_VOTERS_MAX_COUNT`, are voters.
 //!
 //! Architecture invariant: the metadata alone decides who is a member. A voter that does not answer
-//! stays a voter until its node is decommissioned.
+//! stays a voter until its node is decommissioned, or marked as lost and another one takes its
+//! place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,12 +18,15 @@ use lograft_raft::{GroupStatus, RaftError, RaftGroup, Role};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::decommission::{coordinator_commands, drain_commands};
+use super::decommission::{drain_commands, factor_commands};
 use super::leader_handover::{VoterStep, voter_step};
 use super::local_member::LocalMember;
+use super::lost_nodes::{LostNodes, log_mark};
+use super::meta_recovery::is_unrecorded;
 use super::reachability::Reachability;
 use super::retention::{purge, state_purgeable};
 use super::task_registry::{TaskKind, TaskRegistry};
+use crate::config::TopicDefaultsSource;
 use crate::error_text::error_chain;
 use crate::serving::meta_group::MetaHandle;
 use crate::serving::replica::{MetaReplica, ReplicaMap};
@@ -40,6 +44,8 @@ enum Step {
     RemoveLearner(NodeId),
     /// Propose these commands.
     Propose(Vec<Command>),
+    /// Mark a node as lost or as found.
+    Mark(Command),
 }
 
 /// Learners that were removed from the cluster, with the time at which this leader first saw them.
@@ -74,7 +80,7 @@ fn membership_step(
     if let Some(node) = metadata
         .members()
         .map(|node| node.id)
-        .find(|node| !is_in(node))
+        .find(|node| !is_in(node) && !metadata.is_lost(*node))
     {
         return Some(Step::AddLearner(node));
     }
@@ -119,6 +125,8 @@ pub(crate) struct MetaVoters {
     pub(crate) reachability: Arc<Reachability>,
     pub(crate) proposer: MetaHandle,
     pub(crate) tasks: TaskRegistry,
+    pub(crate) lost: LostNodes,
+    pub(crate) defaults: TopicDefaultsSource,
     removed: RemovedLearners,
 }
 
@@ -127,8 +135,8 @@ impl MetaVoters {
     pub(crate) fn new(
         member: LocalMember,
         replicas: ReplicaMap,
-        reachability: Arc<Reachability>,
-        proposer: MetaHandle,
+        (reachability, lost): (Arc<Reachability>, LostNodes),
+        (proposer, defaults): (MetaHandle, TopicDefaultsSource),
         tasks: TaskRegistry,
     ) -> Self {
         Self {
@@ -137,6 +145,8 @@ impl MetaVoters {
             reachability,
             proposer,
             tasks,
+            lost,
+            defaults,
             removed: RemovedLearners::default(),
         }
     }
@@ -163,19 +173,32 @@ impl MetaVoters {
         let Self {
             reachability,
             removed,
+            lost,
+            member,
+            defaults,
             ..
         } = self;
         let status = raft.watch();
         let status = status.borrow();
-        if !status.ready {
+        if !status.ready || is_unrecorded(raft, metadata) {
+            lost.forget();
             return None;
+        }
+        lost.observe(metadata, now);
+        if let Some(mark) = lost.mark(metadata, &status.voters) {
+            return Some(Step::Mark(mark));
         }
         let is_reachable = |node| reachability.is_reachable(node);
         membership_step(metadata, &status, is_reachable, |node| {
             removed.is_due(node, now)
         })
         .or_else(|| drain_commands(metadata, &status.voters).map(Step::Propose))
-        .or_else(|| coordinator_commands(metadata).map(Step::Propose))
+        .or_else(|| lost.replacements(metadata).map(Step::Propose))
+        .or_else(|| {
+            let default = defaults.latest().replication_factor();
+            let is_whole = |node| Some(node) == member.node() || is_reachable(node);
+            factor_commands(metadata, default, is_whole).map(Step::Propose)
+        })
     }
 
     fn check_purge(&self, meta: &MetaReplica) {
@@ -208,6 +231,13 @@ impl MetaVoters {
 async fn execute(raft: &RaftGroup, proposer: &MetaHandle, step: Step) -> bool {
     let changed = match step {
         Step::Propose(commands) => return propose_all(proposer, commands).await,
+        Step::Mark(command) => {
+            let is_made = propose_all(proposer, vec![command.clone()]).await;
+            if is_made {
+                log_mark(&command);
+            }
+            return is_made;
+        }
         step => change_membership(raft, step).await,
     };
     if let Err(error) = &changed {
@@ -229,7 +259,7 @@ async fn change_membership(raft: &RaftGroup, step: Step) -> Result<(), RaftError
             info!(?voters, "changing the meta group's voters");
             raft.change_voters(voters).await
         }
-        Step::Propose(_) => Ok(()),
+        Step::Propose(_) | Step::Mark(_) => Ok(()),
     }
 }
 
@@ -237,7 +267,7 @@ async fn propose_all(proposer: &MetaHandle, commands: Vec<Command>) -> bool {
     for command in commands {
         if let Err(error) = proposer.propose(command.into()).await {
             let error = error_chain(&error);
-            warn!(error, "decommission step failed, will retry");
+            warn!(error, "cannot change the metadata, will retry");
             return false;
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lograft_core::check::NodeChecks;
-use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Offset, RecoveryEpoch, Term};
 
 use crate::identity::Member;
 
@@ -76,4 +76,10 @@ pub(crate) struct ReplicaReport {
     pub(crate) lags: BTreeMap<NodeId, u64>,
     /// Whether it does not vote, because the disk is older than its votes.
     pub(crate) fenced: bool,
+    /// The term of the last entry; 0 if the log is empty, and from programs before 0.3.0.
+    pub(crate) last_term: Term,
+    /// The offset after the last record.
+    pub(crate) log_end: Offset,
+    /// The recovery epoch in which it takes part.
+    pub(crate) recovery_epoch: RecoveryEpoch,
 }

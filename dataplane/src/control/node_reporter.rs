@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use lograft_core::check::{CheckReport, NodeChecks, PlacementFindings};
-use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex, NodeId, NodeState};
+use lograft_core::lost_nodes::LostReplicas;
+use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex, NodeId, NodeState, Term};
 use lograft_discovery::DiscoveryReader;
 use lograft_discovery::gossip::Gossip;
-use lograft_raft::{GroupStatus, RaftGroup, Role};
+use lograft_raft::{RaftGroup, Role};
 use lograft_storage::{GroupLog, Storage};
 
 use super::checks_state::ChecksState;
@@ -15,6 +16,7 @@ use super::node_report::{NodeReport, ReplicaReport};
 use super::readiness_state::ReadinessState;
 use crate::config::TopicDefaultsSource;
 use crate::metrics::{MemberCounts, PartitionSample, Sample};
+use crate::recovery_epochs::RecoveryEpochs;
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
 use crate::state_machine::Watermarks;
@@ -36,6 +38,7 @@ pub(crate) struct NodeReporter {
     pub(crate) defaults: Arc<TopicDefaultsSource>,
     pub(crate) discovery: DiscoveryReader,
     pub(crate) readiness: ReadinessState,
+    pub(crate) recoveries: RecoveryEpochs,
 }
 
 impl NodeReporter {
@@ -79,14 +82,12 @@ impl NodeReporter {
     fn replica_reports(&self) -> Vec<ReplicaReport> {
         let mut reports = Vec::new();
         if let Some(meta) = self.replicas.meta() {
-            let status = meta.raft.watch();
-            let report = replica_report(&status.borrow(), &meta.log, Watermarks::default());
+            let report = replica_report(&meta.raft, &meta.log, Watermarks::default());
             reports.push(report);
         }
         for replica in self.replicas.all().values() {
-            let status = replica.raft.watch();
             let marks = replica.state.watermarks();
-            reports.push(replica_report(&status.borrow(), &replica.log, marks));
+            reports.push(replica_report(&replica.raft, &replica.log, marks));
         }
         for group in self.replicas.all_corrupt().keys() {
             reports.push(ReplicaReport {
@@ -123,14 +124,21 @@ impl NodeReporter {
     /// The values for the metrics, except the expiry of the certificate.
     pub(crate) fn sample(&self) -> Sample {
         let space = self.storage.measured_space();
+        let metadata = self.view.load();
+        let lost = metadata.lost_nodes().map(|node| node.id);
+        let lost: Vec<LostReplicas> = lost.map(|id| LostReplicas::new(&metadata, id)).collect();
         let mut sample = Sample {
             corrupt_count: self.replicas.all_corrupt().len(),
-            finalized_level: self.view.load().finalized_level(),
+            finalized_level: metadata.finalized_level(),
+            lost_nodes_count: lost.len(),
+            lost_replicas_count: lost.iter().map(LostReplicas::left_count).sum(),
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
             disk_low: self.storage.disk_mark() >= DiskMark::Low,
             checks: self.all_checks(),
             members: self.member_counts(),
+            other_epoch_count: self.recoveries.refused_count(),
+            recovered_count: self.recoveries.all_own().len(),
             gossip: self.discovery.gossip.as_ref().map(Gossip::report),
             ..Sample::default()
         };
@@ -164,7 +172,9 @@ impl NodeReporter {
     }
 }
 
-fn replica_report(status: &GroupStatus, log: &GroupLog, marks: Watermarks) -> ReplicaReport {
+fn replica_report(raft: &RaftGroup, log: &GroupLog, marks: Watermarks) -> ReplicaReport {
+    let status = raft.watch();
+    let (status, epoch) = (status.borrow(), raft.epoch());
     let index = |id: Option<LogId>| id.map_or(LogIndex(0), |id| id.index);
     let lags = status.followers.iter().filter(|_| status.is_leader());
     ReplicaReport {
@@ -184,5 +194,8 @@ fn replica_report(status: &GroupStatus, log: &GroupLog, marks: Watermarks) -> Re
         bytes: log.bytes_on_disk(),
         lags: lags.map(|(node, follower)| (*node, follower.lag)).collect(),
         fenced: !status.fence.is_lifted(),
+        last_term: status.last.map_or(Term::ZERO, |last| last.term),
+        log_end: log.log_end_offset(),
+        recovery_epoch: epoch,
     }
 }

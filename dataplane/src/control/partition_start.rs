@@ -106,6 +106,7 @@ mod tests {
             leaving: Vec::new(),
             started: false,
             repair: None,
+            recovery: None,
         }
     }
 

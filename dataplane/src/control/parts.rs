@@ -14,12 +14,13 @@ use super::node_info::NodeInfo;
 use super::node_reporter::CertificateReader;
 use super::peer_calls::PeerCalls;
 use crate::clock::Clock;
-use crate::config::TopicDefaultsSource;
+use crate::config::{CurrentRecovery, TopicDefaultsSource};
 use crate::exchange::NodeExchange;
 use crate::fatal::FatalSink;
 use crate::incarnation::IncarnationFiles;
 use crate::incarnation::group_marks::GroupMarks;
 use crate::net::AddressBook;
+use crate::recovery_epochs::RecoveryEpochFile;
 
 /// Everything outside of control that it needs.
 pub(crate) struct ControlParts {
@@ -33,6 +34,8 @@ pub(crate) struct ControlParts {
     pub(crate) data_dir: PathBuf,
     /// The file system under the data directory, and the source of random numbers.
     pub(crate) fs: Arc<dyn Fs>,
+    /// When nodes count as lost.
+    pub(crate) recovery: CurrentRecovery,
     /// The defaults for new topics.
     pub(crate) topic_defaults: TopicDefaultsSource,
     /// The logs.
@@ -59,4 +62,6 @@ pub(crate) struct ControlParts {
     pub(crate) incarnations: IncarnationFiles,
     /// The groups that were opened on the disk.
     pub(crate) marks: GroupMarks,
+    /// The recovery epochs of the groups on the disk.
+    pub(crate) epochs: RecoveryEpochFile,
 }

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use lograft_core::acl::Principal;
 use lograft_core::metadata::Registration;
-use lograft_core::{FeatureLevel, GroupId, LogId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{FeatureLevel, GroupId, LogId, LogIndex, NodeId, Offset, RecoveryEpoch, Term};
 
 use super::known_leaders::LeaderChange;
 use super::node_report::NodeReport;
@@ -112,6 +112,21 @@ pub(crate) struct FencedReplica {
     pub(crate) log_end: Offset,
 }
 
+/// A recovery of the metadata that has started, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetaRecovery {
+    /// The node that becomes the only voter.
+    pub(crate) node: NodeId,
+    /// The epoch of the meta group since then.
+    pub(crate) epoch: RecoveryEpoch,
+    /// The last entry of its log.
+    pub(crate) last: Option<LogId>,
+    /// The members that answered: they follow.
+    pub(crate) following: Vec<NodeId>,
+    /// The members that did not.
+    pub(crate) lost: Vec<NodeId>,
+}
+
 /// Request of an empty node to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JoinCall {
@@ -188,6 +203,14 @@ pub(crate) trait PeerCalls: Send + Sync + 'static {
         groups: AcceptedGroups,
         timeout: Duration,
     ) -> PeerAnswer<Vec<FencedReplica>>;
+
+    /// Makes a node the only voter of the meta group on the decision of an operator.
+    fn recover_metadata(
+        &self,
+        route: CallRoute,
+        is_dry_run: bool,
+        timeout: Duration,
+    ) -> PeerAnswer<MetaRecovery>;
 
     /// Registers this node with the cluster of the node at an address.
     fn join(&self, address: Arc<str>, call: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer>;

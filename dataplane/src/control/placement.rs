@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lograft_core::assignment::{candidates, place_topic};
 use lograft_core::capacity::check_replicas;
-use lograft_core::metadata::{Growth, Metadata};
+use lograft_core::metadata::{FactorChange, Growth, Metadata};
 use lograft_core::{NodeId, topic};
 
 use crate::error::ApiError;
@@ -34,6 +34,31 @@ impl Placement {
         topic::validate_partitions(total, existing)?;
         let assignment = self.place(metadata, total - existing, known.replication_factor)?;
         Ok(Some(Growth { total, assignment }))
+    }
+
+    /// The change of a topic's replication factor; `None` if none is asked for. Fails if the nodes
+    /// cannot carry the additional replicas.
+    pub(crate) fn factor(
+        &self,
+        metadata: &Metadata,
+        name: &str,
+        count: Option<u32>,
+    ) -> Result<Option<FactorChange>, ApiError> {
+        let known = metadata
+            .topic(name)
+            .ok_or_else(|| ApiError::unknown_topic(name))?;
+        let Some(count) = count else { return Ok(None) };
+        let former = known.replication_factor;
+        let nodes = metadata.active_nodes().count().max(former as usize);
+        topic::validate_replication_factor(count, nodes)?;
+        if count > former {
+            // Where they will be is planned later, over the same nodes.
+            self.place(metadata, known.partition_count(), count - former)?;
+        }
+        Ok(Some(FactorChange {
+            count,
+            follows_default: false,
+        }))
     }
 
     /// Places new partitions on nodes that can carry them.

@@ -162,6 +162,7 @@ mod tests {
             leaving: Vec::new(),
             started: true,
             repair: None,
+            recovery: None,
         }
     }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::catch_up::CatchUp;
 use super::leader_lookup::LeaderLookup;
 use super::local_member::LocalMember;
+use super::meta_recovery::is_unrecorded;
 use super::peer_calls::{AppliedCommand, EncodedProposal, PeerCallError, PeerCalls, PeerFailure};
 use crate::clock::Clock;
 use crate::error::ApiError;
@@ -179,6 +180,17 @@ impl MetaProposer {
         let status = meta.raft.watch().borrow().clone();
         if !status.ready {
             let text = "this node does not lead the meta group".to_owned();
+            return ProposeAttempt::NotProposed(text);
+        }
+        // Otherwise the command could get an id that the lost voters have allocated.
+        let is_record = || {
+            matches!(
+                Command::decode(command),
+                Ok(Command::RecoverMetadata { .. })
+            )
+        };
+        if is_unrecorded(&meta.raft, &self.view.load()) && !is_record() {
+            let text = "the metadata are being recovered".to_owned();
             return ProposeAttempt::NotProposed(text);
         }
         // Programs of every level can read an entry of this size; the entries of partitions have

@@ -22,6 +22,7 @@ use super::disk_fence::is_enforced;
 use super::group_starter::{GroupStarter, OpenedLog};
 use super::holdings::HoldingsReader;
 use super::local_member::LocalMember;
+use super::recovery::Survivors;
 use super::repair::SetAside;
 use crate::blocking::run_blocking;
 use crate::error_text::error_chain;
@@ -43,6 +44,7 @@ pub(crate) struct Reconciler {
     pub(crate) storage: Storage,
     pub(crate) aside: SetAside,
     pub(crate) groups: GroupStarter,
+    pub(crate) survivors: Survivors,
     pub(crate) wake: Arc<Notify>,
     pub(crate) fatal: Arc<dyn FatalSink>,
 }
@@ -52,8 +54,10 @@ impl Reconciler {
     /// `RECONCILE_RETRY_INTERVAL` while a pass found something to do: its steps may have failed.
     pub(crate) async fn run(self) {
         let mut version = self.view.watch();
+        let mut learned = self.survivors.epochs.epochs().watch_learned();
         loop {
             version.borrow_and_update();
+            learned.borrow_and_update();
             let is_in_sync = match self.member.get() {
                 Some(me) if self.catch_up.is_done() => self.reconcile(me).await,
                 _ => false,
@@ -66,6 +70,7 @@ impl Reconciler {
             };
             tokio::select! {
                 changed = version.changed() => if changed.is_err() { return },
+                changed = learned.changed() => if changed.is_err() { return },
                 () = retry => {}
             }
         }
@@ -90,6 +95,8 @@ impl Reconciler {
     async fn execute(&self, me: Member, step: Step) {
         match step {
             Step::Open(assigned) => self.open(me, assigned).await,
+            Step::Close(group) => self.close(group).await,
+            Step::Recover(assigned) => self.recover(me, assigned).await,
             Step::Remove(group) => self.remove(group).await,
             Step::RemoveCopies(group) => self.remove_copies(group).await,
             Step::EmptyCopies(group) => self.empty_copies(group).await,
@@ -100,12 +107,56 @@ impl Reconciler {
         }
     }
 
+    /// Closes a replica of a group that was recovered elsewhere. Its files stay.
+    async fn close(&self, group: GroupId) {
+        let Some(replica) = self.replicas.get(group) else {
+            return;
+        };
+        warn!(%group, topic = %replica.topic, partition = %replica.partition,
+            "group was recovered in a later epoch, closing the replica");
+        self.replicas.remove(group);
+        replica.raft.shutdown().await;
+        let storage = self.storage.clone();
+        if let Some(Err(error)) = run_blocking(move || storage.close_group(group)).await {
+            warn!(%group, error = error_chain(&error), "cannot close the replica");
+        }
+    }
+
+    /// Makes the surviving replica the only voter, and opens it in the new epoch.
+    async fn recover(&self, me: Member, assigned: Assigned) {
+        let group = assigned.group;
+        self.close(group).await;
+        let Some(opened) = self.open_log(&assigned).await else {
+            return;
+        };
+        let recovered = self
+            .survivors
+            .recover(me.node, &assigned, &opened.log)
+            .await;
+        let storage = self.storage.clone();
+        run_blocking(move || storage.close_group(group)).await;
+        match recovered {
+            Ok(()) => self.open(me, assigned).await,
+            Err(error) => {
+                let error = error_chain(&error);
+                error!(%group, error, "cannot recover the group from this replica, will retry");
+            }
+        }
+    }
+
     async fn open(&self, me: Member, assigned: Assigned) {
+        let (group, epoch) = (assigned.group, assigned.epoch);
+        // Before there are files. Of those that exist already, it is the epoch.
+        if let Err(error) = self.survivors.epochs.set(group, epoch).await {
+            let error = error_chain(&error);
+            return warn!(%group, error, "cannot store the recovery epoch, will retry");
+        }
         let Some(opened) = self.open_log(&assigned).await else {
             return;
         };
         let Assigned {
             group,
+            epoch: _,
             replicas,
             topic,
             partition,
@@ -152,6 +203,7 @@ impl Reconciler {
     async fn open_log(&self, assigned: &Assigned) -> Option<OpenedLog> {
         let Assigned {
             group,
+            epoch: _,
             replicas: _,
             topic,
             partition,
@@ -199,6 +251,7 @@ impl Reconciler {
     fn cannot_open(&self, assigned: &Assigned, error: &OpenError) {
         let Assigned {
             group,
+            epoch: _,
             replicas: _,
             topic,
             partition,
@@ -243,8 +296,8 @@ impl Reconciler {
         match run_blocking(removing).await {
             Some(Ok(())) => {
                 info!(%group, "replica removed");
-                if let Err(error) = self.groups.marks.forget(group).await {
-                    warn!(%group, error = error_chain(&error), "cannot forget the removed group");
+                if let Err(error) = self.survivors.forget(group).await {
+                    warn!(%group, error = error_chain(&*error), "cannot forget the removed group");
                 }
             }
             Some(Err(error)) => {

@@ -225,6 +225,7 @@ mod tests {
             leaving: Vec::new(),
             started: true,
             repair: None,
+            recovery: None,
         };
         let me = NodeId(1);
         let mut holdings = Holdings::default();

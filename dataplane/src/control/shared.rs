@@ -14,6 +14,7 @@ use super::known_leaders::KnownLeaders;
 use super::leader_lookup::LeaderLookup;
 use super::led_groups::LedGroupsPublisher;
 use super::local_member::LocalMember;
+use super::meta_intent::MetaIntentFile;
 use super::parts::ControlParts;
 use super::propose::MetaProposer;
 use super::reachability::Reachability;
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) holdings: HoldingsReader,
     pub(super) seeds: Seeds,
     pub(super) registration: RegistrationFile,
+    pub(super) intents: MetaIntentFile,
     pub(super) released: watch::Sender<bool>,
     pub(super) disk_state: watch::Sender<DiskState>,
     pub(super) foreign: watch::Sender<Option<ClusterId>>,
@@ -84,12 +86,14 @@ impl Shared {
                 wake: tasks.wake(),
                 fatal: Arc::clone(&parts.fatal),
                 marks: parts.marks.clone(),
+                epochs: parts.exchange.recoveries().clone(),
                 known: parts.exchange.incarnations().clone(),
                 view: view.clone(),
                 released: released.subscribe(),
             },
             holdings: HoldingsReader {
                 replicas: replicas.clone(),
+                epochs: parts.exchange.recoveries().clone(),
                 storage: parts.storage.clone(),
                 fatal: Arc::clone(&parts.fatal),
             },
@@ -98,6 +102,7 @@ impl Shared {
                 parts.discovery.membership.clone(),
                 &parts.info,
             ),
+            intents: MetaIntentFile::new(Arc::clone(&parts.fs), &parts.data_dir),
             registration: RegistrationFile {
                 fs: Arc::clone(&parts.fs),
                 dir: parts.data_dir.clone(),

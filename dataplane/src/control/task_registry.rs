@@ -26,6 +26,8 @@ pub(crate) enum TaskKind {
     Meta,
     /// Balances replicas.
     Rebalance,
+    /// Carries out a recovery of the metadata.
+    MetaRecovery,
     /// Updates this node's registration.
     Registration,
 }

@@ -1,5 +1,6 @@
 //! Metadata for the tests of control.
 
+use lograft_core::limits::COORDINATORS_COUNT;
 use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken};
 use lograft_core::{
     ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, PartitionId, RetentionPolicy, TopicSettings,
@@ -59,12 +60,21 @@ pub(crate) fn create(metadata: &mut Metadata, name: &str, assignment: &[&[u64]])
     apply(
         metadata,
         &Command::CreateTopic {
+            follows_default: false,
             name: name.to_owned(),
             retention,
             settings: TopicSettings::default(),
             assignment,
         },
     );
+}
+
+/// Creates the coordinators of consumer groups, each with these replicas.
+pub(crate) fn create_coordinators(metadata: &mut Metadata, replicas: &[u64]) {
+    let level = FeatureLevel(2);
+    apply(metadata, &Command::FinalizeLevel { level });
+    let assignment = vec![ids(replicas); COORDINATORS_COUNT as usize];
+    apply(metadata, &Command::CreateCoordinators { assignment });
 }
 
 /// A partition's group.

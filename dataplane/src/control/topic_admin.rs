@@ -50,6 +50,8 @@ pub(crate) struct TopicChange {
     pub(crate) id: Option<TopicId>,
     /// The new number of partitions.
     pub(crate) partitions: Option<u32>,
+    /// The new number of replicas.
+    pub(crate) replication_factor: Option<u32>,
     pub(crate) retention: Option<RetentionPolicy>,
     pub(crate) settings: SettingsChange,
     /// How long to wait until all partitions have a leader.
@@ -75,7 +77,7 @@ impl TopicAdmin {
         let NewTopic {
             name,
             partitions,
-            replication_factor,
+            replication_factor: asked_factor,
             retention,
             settings,
             ready_timeout,
@@ -86,20 +88,23 @@ impl TopicAdmin {
         let mut config = defaults.config(self.view.load().finalized_level());
         config.retention = retention.unwrap_or(config.retention);
         let config = settings.applied_to(config);
-        let replication_factor = replication_factor.or(defaults.replication_factor);
         topic::validate_name(&name)?;
         topic::validate_partitions(partitions, 0)?;
         if self.view.load().topic(&name).is_some() {
             return Err(MetaError::TopicExists { name }.into());
         }
         self.propose_placed(by, |metadata| {
-            let factor = replication_factor.unwrap_or_else(|| default_factor(metadata));
+            let factor = asked_factor
+                .or(defaults.replication_factor)
+                .unwrap_or_else(|| default_factor(metadata));
             let assignment = self.placement.place(metadata, partitions, factor)?;
             Ok(Command::CreateTopic {
                 name: name.clone(),
                 retention: config.retention,
                 settings: config.settings,
                 assignment,
+                follows_default: asked_factor.is_none()
+                    && metadata.finalized_level() >= Command::FACTOR_LEVEL,
             })
         })
         .await?;
@@ -117,6 +122,7 @@ impl TopicAdmin {
             name,
             id,
             partitions,
+            replication_factor,
             retention,
             settings,
             ready_timeout,
@@ -131,6 +137,7 @@ impl TopicAdmin {
                 reset: settings.removed_settings(),
                 growth: self.placement.growth(metadata, &name, partitions)?,
                 topic_id,
+                replication_factor: self.placement.factor(metadata, &name, replication_factor)?,
             })
         })
         .await?;

@@ -24,6 +24,7 @@ fn route() -> Route {
         from: NodeId(1),
         to: NodeId(2),
         group: GroupId(9),
+        epoch: RecoveryEpoch((3 << 32) | 2),
     }
 }
 

@@ -47,6 +47,14 @@ pub struct Sample {
     pub corrupt_count: usize,
     /// Replicas that do not vote because the disk is older than their votes, with the meta group.
     pub fenced_count: usize,
+    /// Nodes that are marked as lost, as this node knows it.
+    pub lost_nodes_count: usize,
+    /// Replicas on lost nodes that are not replaced yet.
+    pub lost_replicas_count: usize,
+    /// Requests of other nodes that were refused for their recovery epoch.
+    pub other_epoch_count: u64,
+    /// Groups on this node that were recovered after the loss of their majority.
+    pub recovered_count: usize,
     /// Each partition's replica; those beyond `METRICS_PARTITIONS_MAX_COUNT` are not shown.
     pub partitions: Vec<PartitionSample>,
     /// The finalized feature level, as this node knows it.

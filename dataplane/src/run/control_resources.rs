@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::disk::DiskHistory;
 use super::node_env::NodeEnv;
-use crate::config::{NodeConfig, TopicDefaultsSource};
+use crate::config::{CurrentRecovery, NodeConfig, TopicDefaultsSource};
 use crate::control::{Control, ControlLoops, ControlParts, NodeInfo};
 use crate::fatal::FatalCell;
 use crate::net::AddressBook;
@@ -25,6 +25,7 @@ pub(super) struct ControlResources {
     pub(super) fatal: Arc<FatalCell>,
     pub(super) discovery: DiscoveryReader,
     pub(super) history: DiskHistory,
+    pub(super) recovery: CurrentRecovery,
 }
 
 impl ControlResources {
@@ -41,6 +42,7 @@ impl ControlResources {
             fatal,
             discovery,
             history,
+            recovery,
         } = self;
         let NodeEnv {
             net: _,
@@ -58,8 +60,10 @@ impl ControlResources {
             exchange,
             incarnations: history.files,
             marks: history.marks,
+            epochs: history.epochs,
             info,
             discovery,
+            recovery,
             topic_defaults: TopicDefaultsSource::new(config),
             seeds: config
                 .seeds
@@ -69,7 +73,9 @@ impl ControlResources {
             data_dir: config.data_dir.clone(),
             fs,
             storage,
-            transport: Arc::new(move |member| Arc::new(RaftPeers::new(pool.clone(), member))),
+            transport: Arc::new(move |member, epoch| {
+                Arc::new(RaftPeers::new(pool.clone(), (member, epoch)))
+            }),
             peers,
             clock,
             timing: config.raft.timing(),

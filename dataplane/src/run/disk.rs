@@ -12,8 +12,9 @@ use super::node_env::NodeEnv;
 use crate::config::NodeConfig;
 use crate::exchange::NodeExchange;
 use crate::fatal::{FatalCell, FatalError, FatalSink};
+use crate::incarnation::IncarnationFiles;
 use crate::incarnation::group_marks::GroupMarks;
-use crate::incarnation::{IncarnationError, IncarnationFiles};
+use crate::recovery_epochs::RecoveryEpochFile;
 use crate::watchdog::Watchdog;
 use crate::{LogLimit, error_chain, memory_limit};
 
@@ -28,6 +29,7 @@ pub(super) struct OpenDisk {
 pub(super) struct DiskHistory {
     pub(super) files: IncarnationFiles,
     pub(super) marks: GroupMarks,
+    pub(super) epochs: RecoveryEpochFile,
     pub(super) incarnation: Incarnation,
 }
 
@@ -39,14 +41,17 @@ impl DiskHistory {
         env: &NodeEnv,
         storage: &Storage,
         exchange: &NodeExchange,
-    ) -> Result<Self, IncarnationError> {
+    ) -> Result<Self, RunError> {
         let files = IncarnationFiles::new(Arc::clone(&env.fs), &config.data_dir);
         let fs = Arc::clone(&env.fs);
         let marks = GroupMarks::load(fs, &config.data_dir, storage.clone()).await?;
+        let (fs, epochs) = (Arc::clone(&env.fs), exchange.recoveries().clone());
+        let epochs = RecoveryEpochFile::load(fs, &config.data_dir, epochs).await?;
         let incarnation = files.start(exchange.incarnations()).await?;
         Ok(Self {
             files,
             marks,
+            epochs,
             incarnation,
         })
     }

@@ -15,6 +15,7 @@ use crate::host::TooFewFiles;
 use crate::identity::PeerIdentity;
 use crate::incarnation::IncarnationError;
 use crate::metrics::MetricsError;
+use crate::recovery_epochs::RecoveryEpochError;
 use crate::tls::TlsError;
 
 /// Why a node did not start, or ended by itself.
@@ -42,6 +43,9 @@ pub enum RunError {
     /// The history of the data directory cannot be read or continued.
     #[error("cannot raise the incarnation of the node")]
     Incarnation(#[from] IncarnationError),
+    /// The recovery epochs of the groups on the disk cannot be read.
+    #[error("cannot read the recovery epochs of the disk")]
+    RecoveryEpochs(#[from] RecoveryEpochError),
     /// Discovery cannot start.
     #[error("cannot start discovery")]
     Discovery(#[from] DiscoveryError),

@@ -90,6 +90,7 @@ impl Node {
             fatal: Arc::clone(&fatal),
             discovery: discovery.reader(),
             history,
+            recovery: followed.recovery,
         };
         let (control, loops) = resources.control((&config, info), env, book);
         let mut tasks = JoinSet::new();
@@ -113,7 +114,6 @@ impl Node {
         let telling = tasks.spawn(services.follow(readiness.clone()));
         let trust = trust(tls, &control);
         let client_ports = clients.serve(&trust, &metrics, (&services, &config.http))?;
-        let peer_port = peer.serve(trust, &metrics, services.peer_port());
         addresses.log();
         Ok(Self {
             addresses,
@@ -121,7 +121,7 @@ impl Node {
             fatal,
             readiness,
             client_ports,
-            peer_port,
+            peer_port: peer.serve(trust, &metrics, services.peer_port()),
             telling,
             reporter: services.reporter(),
             storage,

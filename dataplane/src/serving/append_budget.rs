@@ -1,5 +1,6 @@
-//! Memory of unacknowledged appends, bounded for all clients of a node together. Without the bound,
-//! a slow disk or a lost majority would let the requests of clients fill the memory.
+//! Memory of unacknowledged appends and of commits of consumer groups, bounded for all clients of a
+//! node together. Without the bound, a slow disk or a lost majority would let the requests of
+//! clients fill the memory.
 
 use std::sync::Arc;
 
@@ -8,7 +9,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::by_hop::ByHop;
-use super::request::Target;
 use crate::error::ApiError;
 
 /// The bytes that may still be reserved.
@@ -37,11 +37,11 @@ impl AppendBudget {
     /// with TIMEOUT then: the append was certainly not carried out, and the client may retry.
     pub(super) async fn reserve(
         &self,
-        target: &Target,
+        is_forwarded: bool,
         bytes: usize,
         deadline: Instant,
     ) -> Result<Reserved, ApiError> {
-        let share = self.0.of(target.is_forwarded);
+        let share = self.0.of(is_forwarded);
         share.reserve(bytes, deadline).await
     }
 }
@@ -63,8 +63,8 @@ impl Share {
             Err(_) => Err(ApiError::new(
                 Reason::Timeout,
                 format!(
-                    "unacknowledged appends of this node have reached their limit of {} bytes: \
-                     send fewer or smaller batches at a time",
+                    "unacknowledged appends and commits of this node have reached their limit of {} bytes: \
+                     send fewer or smaller ones at a time",
                     self.max_bytes
                 ),
             )),
@@ -79,40 +79,34 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use lograft_core::acl::Principal;
-
-    fn target(is_forwarded: bool) -> Target {
-        Target {
-            topic: "t".to_owned(),
-            topic_id: None,
-            partition: 0,
-            is_forwarded,
-            principal: Arc::new(Principal::Operator),
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn an_append_waits_for_memory_and_is_refused_at_its_deadline() {
         let budget = AppendBudget::new(200);
         let deadline = || Instant::now() + Duration::from_secs(1);
         for is_forwarded in [false, true] {
-            let target = target(is_forwarded);
-            let whole = budget.reserve(&target, 1000, deadline()).await.unwrap();
+            let whole = budget
+                .reserve(is_forwarded, 1000, deadline())
+                .await
+                .unwrap();
             let held = whole.clone();
             drop(whole);
-            let refused = budget.reserve(&target, 1, deadline()).await.unwrap_err();
+            let refused = budget
+                .reserve(is_forwarded, 1, deadline())
+                .await
+                .unwrap_err();
             assert_eq!(refused.reason(), Some(Reason::Timeout));
             drop(held);
-            assert!(budget.reserve(&target, 100, deadline()).await.is_ok());
+            assert!(budget.reserve(is_forwarded, 100, deadline()).await.is_ok());
         }
     }
 
     /// A client's request at one node, whose partition the other node leads.
     async fn forwarded(here: &AppendBudget, there: &AppendBudget) -> Result<(), ApiError> {
         let deadline = Instant::now() + Duration::from_secs(10);
-        let _here = here.reserve(&target(false), 60, deadline).await?;
+        let _here = here.reserve(false, 60, deadline).await?;
         tokio::task::yield_now().await;
-        let _there = there.reserve(&target(true), 60, deadline).await?;
+        let _there = there.reserve(true, 60, deadline).await?;
         tokio::time::sleep(Duration::from_millis(1)).await;
         Ok(())
     }

@@ -9,6 +9,7 @@ mod forward;
 mod leading;
 mod membership;
 mod offsets;
+pub(crate) mod page;
 pub(crate) mod poll;
 mod proposals;
 pub(crate) mod request;

@@ -19,7 +19,7 @@ use super::meta_group::{LeaderHints, MetaHandle};
 use super::producer_ids::ProducerIds;
 use super::replica::{Replica, ReplicaMap};
 use super::reply_memory::ReplyBudget;
-use super::request::{Appended, Target};
+use super::request::Appended;
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::exchange::NodeExchange;
@@ -153,17 +153,18 @@ impl LogEngine {
         })
     }
 
-    /// Reserves memory for an append; waits while the budget is used up, until `deadline`. Fails
-    /// with TIMEOUT then, or with DISK_SLOW; the append was certainly not carried out.
+    /// Reserves memory for an append or a commit of a group; waits while the budget is used up,
+    /// until `deadline`. Fails with TIMEOUT then, or with DISK_SLOW; the request was certainly not
+    /// carried out.
     // While the disk does not flush, appends hold their memory until it does. A request that waits
     // for memory then would wait for the disk, also one for a partition that another node leads.
     pub(super) async fn reserve_append(
         &self,
-        target: &Target,
+        is_forwarded: bool,
         bytes: usize,
         deadline: Instant,
     ) -> Result<Reserved, ApiError> {
-        let mut reserved = pin!(self.append_budget.reserve(target, bytes, deadline));
+        let mut reserved = pin!(self.append_budget.reserve(is_forwarded, bytes, deadline));
         loop {
             if let Ok(reserved) = timeout(FLUSH_LAG_INTERVAL, &mut reserved).await {
                 return reserved;

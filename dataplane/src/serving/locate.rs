@@ -199,21 +199,9 @@ impl Locator {
         if let Ok(group) = self.known_group(target) {
             return Ok(group);
         }
-        let mut version = self.meta.watch();
         let deadline = Instant::now() + METADATA_LAG_MAX;
-        loop {
-            version.mark_unchanged();
-            let error = match self.known_group(target) {
-                Ok(group) => return Ok(group),
-                Err(error) => error,
-            };
-            if !matches!(
-                tokio::time::timeout_at(deadline, version.changed()).await,
-                Ok(Ok(()))
-            ) {
-                return Err(self.absent(error));
-            }
-        }
+        let found = self.meta.find(deadline, |_| self.known_group(target));
+        found.await.map_err(|error| self.absent(error))
     }
 
     /// The error for what is not in the metadata: it may exist if they are not current.
@@ -523,6 +511,7 @@ mod tests {
             level: FeatureLevel::ZERO,
         };
         let create = Command::CreateTopic {
+            follows_default: false,
             name: "t".to_owned(),
             retention: RetentionPolicy::default(),
             settings: TopicSettings::default(),

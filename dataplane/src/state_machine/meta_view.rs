@@ -7,6 +7,7 @@ use lograft_core::LogIndex;
 use lograft_core::acl::RevocationTable;
 use lograft_core::metadata::Metadata;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 /// The applied metadata. Reading takes no lock. Cheap to clone.
 #[derive(Clone)]
@@ -50,8 +51,73 @@ impl MetaView {
         self.revocations.subscribe()
     }
 
+    /// Finds something in the metadata, which may reach this node in a moment: tries again with
+    /// each newer version, until `deadline`. Fails with the last error then.
+    pub(crate) async fn find<T, E>(
+        &self,
+        deadline: Instant,
+        mut find: impl FnMut(&Metadata) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut version = self.version.subscribe();
+        loop {
+            // Before the metadata are read: a newer version that is stored meanwhile is seen next.
+            version.mark_unchanged();
+            let error = match find(&self.load()) {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            if !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(()))) {
+                return Err(error);
+            }
+        }
+    }
+
     /// Follows the metadata's version.
     pub(crate) fn watch(&self) -> watch::Receiver<LogIndex> {
         self.version.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lograft_core::metadata::Command;
+    use lograft_core::{FeatureLevel, LogIndex};
+
+    use super::*;
+    use crate::control::test_metadata;
+
+    fn level(metadata: &Metadata) -> Result<FeatureLevel, FeatureLevel> {
+        let level = metadata.finalized_level();
+        if level == FeatureLevel(2) {
+            Ok(level)
+        } else {
+            Err(level)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_arrives_within_the_time_is_found() {
+        let first = test_metadata::cluster(1);
+        let mut next = first.clone();
+        let finalize = Command::FinalizeLevel {
+            level: FeatureLevel(2),
+        };
+        next.apply(&finalize, LogIndex(100)).unwrap();
+        let view = MetaView::new(first.clone());
+        let soon = || Instant::now() + Duration::from_secs(5);
+        let never = view.find(soon(), level).await;
+        assert_eq!(never, Err(first.finalized_level()));
+        let storing = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // Another version without it, first.
+            view.store(first.clone());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            view.store(next);
+        };
+        let (found, ()) = tokio::join!(view.find(soon(), level), storing);
+        assert_eq!(found, Ok(FeatureLevel(2)));
+        assert_eq!(view.find(Instant::now(), level).await, Ok(FeatureLevel(2)));
     }
 }

@@ -271,12 +271,12 @@ impl ForwardGroups for GrpcForward {
                     |reply| Ok(GroupAnswer::Committed(groups::committed(reply))),
                 )
             }
-            GroupCall::Offsets(topics) => {
-                let request = groups::fetch_offsets(target, topics);
+            GroupCall::Offsets(offsets) => {
+                let request = groups::fetch_offsets(target, offsets);
                 self.group(
                     (to, "FetchOffsets"),
                     |mut client| async move { client.fetch_offsets(request).await },
-                    |reply| Ok(GroupAnswer::Offsets(groups::offsets(reply.offsets))),
+                    |reply| Ok(GroupAnswer::Offsets(groups::offsets_page(reply)?)),
                 )
             }
             GroupCall::DeleteOffsets(offsets) => {
@@ -287,8 +287,8 @@ impl ForwardGroups for GrpcForward {
                     |reply| Ok(GroupAnswer::Deleted(reply.deleted_count)),
                 )
             }
-            GroupCall::Describe => {
-                let request = groups::describe(target);
+            GroupCall::Describe(page) => {
+                let request = groups::describe(target, &page);
                 self.group(
                     (to, "DescribeGroup"),
                     |mut client| async move { client.describe_group(request).await },

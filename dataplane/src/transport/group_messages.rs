@@ -1,19 +1,20 @@
 //! Forwarded calls for consumer groups as messages of the group service, and its replies as
 //! answers.
 
-use lograft_core::PartitionId;
 use lograft_core::consumer_group::{
     Assignor, Generation, GroupState, MemberId, MemberSpec, Subscription, TopicPartition,
 };
 use lograft_core::metadata::TopicId;
+use lograft_core::{PartitionId, Reason};
 use lograft_proto::log::v1 as proto;
 
 use super::status::error_from_wire;
 use crate::error::ApiError;
+use crate::serving::consumer_groups::page::{DescribedPlace, PageRequest, Place};
 use crate::serving::consumer_groups::request::{
-    AnsweredPartition, CommitRequest, DeleteOffsets, GroupDescription, GroupTarget, Heartbeat,
-    ListRequest, ListedGroup, MemberAnswer, MemberDescription, MemberPartition, MemberRef,
-    OffsetToCommit, StoredOffset,
+    AnsweredPartition, CommitRequest, Committer, DeleteOffsets, GroupDescription, GroupTarget,
+    Heartbeat, ListRequest, ListedGroup, MemberAnswer, MemberDescription, MemberPartition,
+    MemberRef, OffsetToCommit, OffsetsPage, OffsetsRequest, StoredOffset,
 };
 
 pub(super) fn join(target: GroupTarget, spec: MemberSpec) -> proto::JoinGroupRequest {
@@ -78,20 +79,27 @@ pub(super) fn leave(target: GroupTarget, member: MemberRef) -> proto::LeaveGroup
 
 pub(super) fn commit(target: GroupTarget, request: CommitRequest) -> proto::CommitOffsetsRequest {
     let CommitRequest { by, offsets } = request;
-    let (member, generation) = by.map_or((None, 0), |(member, generation)| {
-        (Some(member), generation.get())
-    });
-    let (member_id, instance_id) = member.map_or((String::new(), None), |member| {
-        (member.id.to_string(), member.instance_id)
-    });
-    proto::CommitOffsetsRequest {
+    let of_all = proto::CommitOffsetsRequest {
         group: target.group,
-        member_id,
-        instance_id,
-        generation,
         offsets: offsets.into_iter().map(offset_to_proto).collect(),
         forwarded: true,
         principal: target.principal.to_string(),
+        ..proto::CommitOffsetsRequest::default()
+    };
+    let Some(Committer {
+        member: MemberRef { id, instance_id },
+        generation,
+        sequence,
+    }) = by
+    else {
+        return of_all;
+    };
+    proto::CommitOffsetsRequest {
+        member_id: id.to_string(),
+        instance_id,
+        generation: generation.get(),
+        sequence: sequence.get(),
+        ..of_all
     }
 }
 
@@ -115,11 +123,14 @@ fn offset_to_proto(offset: OffsetToCommit) -> proto::PartitionOffset {
 
 pub(super) fn fetch_offsets(
     target: GroupTarget,
-    topics: Vec<String>,
+    request: OffsetsRequest,
 ) -> proto::FetchOffsetsRequest {
+    let OffsetsRequest { topics, page } = request;
     proto::FetchOffsetsRequest {
         group: target.group,
         topics,
+        after: page.token(),
+        limit: u32::try_from(page.max_count).unwrap_or(u32::MAX),
         forwarded: true,
         principal: target.principal.to_string(),
     }
@@ -138,9 +149,14 @@ pub(super) fn delete_offsets(
     }
 }
 
-pub(super) fn describe(target: GroupTarget) -> proto::DescribeGroupRequest {
+pub(super) fn describe(
+    target: GroupTarget,
+    page: &PageRequest<DescribedPlace>,
+) -> proto::DescribeGroupRequest {
     proto::DescribeGroupRequest {
         group: target.group,
+        after: page.token(),
+        limit: u32::try_from(page.max_count).unwrap_or(u32::MAX),
         forwarded: true,
         principal: target.principal.to_string(),
     }
@@ -223,7 +239,24 @@ pub(super) fn committed(reply: proto::CommitOffsetsReply) -> Vec<Result<(), ApiE
         .collect()
 }
 
-pub(super) fn offsets(found: Vec<proto::PartitionOffset>) -> Vec<StoredOffset> {
+/// The place behind which the next page starts. Fails with INTERNAL on one that no node would send.
+fn next<P: Place>(token: Option<String>) -> Result<Option<P>, ApiError> {
+    let Some(token) = token else { return Ok(None) };
+    let place = P::of_token(&token).ok_or_else(|| {
+        let text = format!("a coordinator has answered a page that ends at {token:?}");
+        ApiError::new(Reason::Internal, text)
+    });
+    place.map(Some)
+}
+
+pub(super) fn offsets_page(reply: proto::FetchOffsetsReply) -> Result<OffsetsPage, ApiError> {
+    Ok(OffsetsPage {
+        offsets: offsets(reply.offsets),
+        next: next(reply.next)?,
+    })
+}
+
+fn offsets(found: Vec<proto::PartitionOffset>) -> Vec<StoredOffset> {
     let offset = |found: proto::PartitionOffset| {
         let proto::PartitionOffset {
             topic,
@@ -255,6 +288,7 @@ pub(super) fn described(reply: proto::DescribeGroupReply) -> Result<GroupDescrip
         members,
         offsets: found,
         coordinator_node,
+        next: token,
     } = reply;
     let members = members.into_iter().map(described_member);
     Ok(GroupDescription {
@@ -263,6 +297,7 @@ pub(super) fn described(reply: proto::DescribeGroupReply) -> Result<GroupDescrip
         assignor: assignor_from_proto(assignor),
         members: members.collect::<Result<_, _>>()?,
         offsets: offsets(found),
+        next: next(token)?,
         node: lograft_core::NodeId(coordinator_node),
     })
 }

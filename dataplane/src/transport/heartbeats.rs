@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lograft_core::limits::{GRPC_MESSAGE_MAX_BYTES, HEARTBEATS_GATHER_MAX, HEARTBEATS_MAX_COUNT};
-use lograft_core::{GroupId, NodeId};
+use lograft_core::{GroupId, NodeId, RecoveryEpoch};
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::heartbeat_answer::Result as AnswerResult;
 use lograft_proto::raft::v1::raft_service_client::RaftServiceClient;
@@ -24,15 +24,17 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::status::{older_disk, raft_error_of};
+use super::status::{learn_epoch, older_disk, raft_error_of};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::convert::{self, ConvertError, Route};
 use crate::identity::Member;
+use crate::recovery_epochs::Learned;
 
 /// The heartbeats of a node's groups to all others.
 pub(super) struct Heartbeats {
     pool: PeerPool,
     me: Member,
+    epoch: RecoveryEpoch,
     peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
 }
 
@@ -142,10 +144,15 @@ impl Peer {
 }
 
 impl Heartbeats {
-    /// For a node that belongs to a cluster.
-    pub(super) fn new(pool: PeerPool, me: Member) -> Self {
+    /// For a node that belongs to a cluster, in one recovery epoch.
+    pub(super) fn new(pool: PeerPool, (me, epoch): (Member, RecoveryEpoch)) -> Self {
         let peers = Mutex::default();
-        Self { pool, me, peers }
+        Self {
+            pool,
+            me,
+            epoch,
+            peers,
+        }
     }
 
     /// Sends a group's heartbeat to a node, with others if there are any.
@@ -214,7 +221,7 @@ impl Heartbeats {
             .into_iter()
             .map(|heartbeat| {
                 let caller = (heartbeat.group, Some(heartbeat.answer));
-                (to_proto(heartbeat.group, heartbeat.request), caller)
+                (self.to_proto(heartbeat.group, heartbeat.request), caller)
             })
             .unzip();
         let exchange = self.exchange(to, heartbeats, &mut callers);
@@ -226,6 +233,28 @@ impl Heartbeats {
         }
         for answer in callers.into_iter().filter_map(|(_, answer)| answer) {
             answer.send(Err(failure.error(to))).ok();
+        }
+    }
+
+    fn to_proto(&self, group: GroupId, request: AppendRequest) -> proto::Heartbeat {
+        proto::Heartbeat {
+            group_id: group.get(),
+            request: Some(convert::append_to_proto(request, None)),
+            recovery_epoch: self.epoch.get(),
+        }
+    }
+
+    /// Takes over a later recovery epoch that a heartbeat was refused with.
+    fn learn_epoch(&self, answer: &proto::HeartbeatAnswer) {
+        if let (Some(group), Some(AnswerResult::Refused(refused))) =
+            (answer.group_id, &answer.result)
+        {
+            let learned = Learned {
+                epoch: RecoveryEpoch(refused.recovery_epoch),
+                is_lost: false,
+            };
+            let recoveries = self.pool.exchange().recoveries();
+            recoveries.learn(GroupId(group), learned);
         }
     }
 
@@ -245,13 +274,18 @@ impl Heartbeats {
             from: node,
             to,
             group: GroupId(0),
+            epoch: RecoveryEpoch::ZERO,
         };
         let request = proto::HeartbeatsRequest {
             route: Some(route.to_proto()),
             heartbeats,
             reading: Some(convert::reading::to_proto(self.pool.exchange().own())),
         };
-        let mut replies = client.heartbeats(request).await?.into_inner();
+        let replies = client.heartbeats(request).await;
+        let replies = replies.inspect_err(|status| {
+            learn_epoch(self.pool.exchange().recoveries(), GroupId::META, status);
+        });
+        let mut replies = replies?.into_inner();
         while let Some(reply) = replies.message().await? {
             if let Some(reading) = reply.reading {
                 let reading = convert::reading::from_proto(reading);
@@ -263,6 +297,7 @@ impl Heartbeats {
                 self.pool.exchange().record(to, reading);
             }
             for answer in reply.answers {
+                self.learn_epoch(&answer);
                 take_caller(callers, &answer)?
                     .send(from_proto(to, answer.result))
                     .ok();
@@ -306,13 +341,6 @@ impl From<ChannelError> for CallFailure {
     }
 }
 
-fn to_proto(group: GroupId, request: AppendRequest) -> proto::Heartbeat {
-    proto::Heartbeat {
-        group_id: group.get(),
-        request: Some(convert::append_to_proto(request, None)),
-    }
-}
-
 /// Removes the caller that an answer is for: its position must be unanswered, and its group that of
 /// the heartbeat. Nodes before feature level 2 do not name the group.
 fn take_caller(
@@ -338,7 +366,11 @@ fn from_proto(from: NodeId, result: Option<AnswerResult>) -> Result<AppendReply,
     };
     match result.ok_or_else(|| malformed(ConvertError::Missing("result")))? {
         AnswerResult::Reply(reply) => convert::append_reply_from_proto(reply).map_err(malformed),
-        AnswerResult::Refused(proto::Refusal { code, text }) => {
+        AnswerResult::Refused(proto::Refusal {
+            code,
+            text,
+            recovery_epoch: _,
+        }) => {
             let code = i32::try_from(code).map_or(Code::Internal, Code::from);
             Err(TransportError::Refused {
                 node: from,

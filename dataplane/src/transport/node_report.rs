@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use lograft_core::limits::{GOSSIP_KEYS_MAX_COUNT, NODES_MAX_COUNT};
 use lograft_core::reason::cut_text;
-use lograft_core::{ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{
+    ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, Offset, RecoveryEpoch, Term,
+};
 use lograft_proto::raft::v1 as proto;
 
 use crate::control::node_report::{NodeReport, ReplicaReport};
@@ -122,6 +124,9 @@ fn replica_to_proto(report: ReplicaReport) -> proto::ReplicaReport {
         bytes,
         lags,
         fenced,
+        last_term,
+        log_end,
+        recovery_epoch,
     } = report;
     let ids = |nodes: std::collections::BTreeSet<NodeId>| nodes.iter().map(|n| n.get()).collect();
     proto::ReplicaReport {
@@ -147,6 +152,9 @@ fn replica_to_proto(report: ReplicaReport) -> proto::ReplicaReport {
         ready_leader,
         joint_voters: ids(joint_voters),
         fenced,
+        last_term: last_term.get(),
+        log_end_offset: log_end.get(),
+        recovery_epoch: recovery_epoch.get(),
     }
 }
 
@@ -168,6 +176,9 @@ fn replica_from_proto(report: proto::ReplicaReport) -> ReplicaReport {
         ready_leader,
         joint_voters,
         fenced,
+        last_term,
+        log_end_offset,
+        recovery_epoch,
     } = report;
     let ids = |nodes: Vec<u64>| nodes.into_iter().map(NodeId).collect();
     ReplicaReport {
@@ -190,6 +201,9 @@ fn replica_from_proto(report: proto::ReplicaReport) -> ReplicaReport {
             .map(|lag| (NodeId(lag.node_id), lag.entries))
             .collect(),
         fenced,
+        last_term: Term(last_term),
+        log_end: Offset(log_end_offset),
+        recovery_epoch: RecoveryEpoch(recovery_epoch),
     }
 }
 
@@ -219,6 +233,9 @@ mod tests {
             bytes: 1000,
             lags: [(NodeId(1), 0), (NodeId(3), 2)].into(),
             fenced: true,
+            last_term: Term(4),
+            log_end: Offset(12),
+            recovery_epoch: RecoveryEpoch((1 << 32) | 2),
         };
         let report = NodeReport {
             member: Some(Member {

@@ -7,7 +7,7 @@ use futures_util::stream::StreamExt;
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lograft_core::metadata::Registration;
 use lograft_core::reason::cut_text;
-use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Offset, RecoveryEpoch, Term};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{JoinReply, JoinRequest};
 use lograft_proto::raft::v1 as proto;
@@ -20,7 +20,7 @@ use super::status::{error_from_wire, error_of, is_unknown_call};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::control::known_leaders::LeaderChange;
 use crate::control::node_report::NodeReport;
-use crate::control::peer_calls::{AcceptedGroups, FencedReplica};
+use crate::control::peer_calls::{AcceptedGroups, FencedReplica, MetaRecovery};
 use crate::control::peer_calls::{
     AppliedCommand, CallRoute, EncodedProposal, JoinAnswer, JoinCall, LeaderChangeStream,
     LeaderMove, PeerAnswer, PeerCallError, PeerCalls, PeerFailure,
@@ -189,6 +189,42 @@ impl PeerCalls for PeerPool {
         })
     }
 
+    fn recover_metadata(
+        &self,
+        route: CallRoute,
+        is_dry_run: bool,
+        timeout: Duration,
+    ) -> PeerAnswer<MetaRecovery> {
+        let request = proto::RecoverMetadataRequest {
+            route: Some(route_to_proto(route, GroupId::META)),
+            dry_run: is_dry_run,
+        };
+        let limit = Limit("RecoverMetadata", timeout);
+        let answer = call(self.node(route.to), limit, |mut node| async move {
+            node.recover_metadata(request).await
+        });
+        Box::pin(async move {
+            let proto::RecoverMetadataReply {
+                recovery_epoch,
+                last_index,
+                last_term,
+                following,
+                lost,
+            } = answer.await?;
+            let ids = |nodes: Vec<u64>| nodes.into_iter().map(NodeId).collect();
+            Ok(MetaRecovery {
+                node: route.to,
+                epoch: RecoveryEpoch(recovery_epoch),
+                last: Some(LogId {
+                    term: Term(last_term),
+                    index: LogIndex(last_index),
+                }),
+                following: ids(following),
+                lost: ids(lost),
+            })
+        })
+    }
+
     fn join(&self, address: Arc<str>, join: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer> {
         let JoinCall {
             registration,
@@ -306,6 +342,7 @@ fn route_to_proto(route: CallRoute, group: GroupId) -> proto::Route {
         from: node,
         to,
         group,
+        epoch: RecoveryEpoch::ZERO,
     };
     route.to_proto()
 }

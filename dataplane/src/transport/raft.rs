@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
-use lograft_core::{GroupId, NodeId};
+use lograft_core::{GroupId, NodeId, RecoveryEpoch};
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::raft_service_client::RaftServiceClient;
 use lograft_raft::wire::{
@@ -22,7 +22,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 use super::heartbeats::Heartbeats;
-use super::status::{older_disk, raft_error_of};
+use super::status::{learn_epoch, older_disk, raft_error_of};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::convert::{self, ConvertError, Route};
 use crate::identity::Member;
@@ -32,18 +32,21 @@ use crate::incarnation::Incarnations;
 pub struct RaftPeers {
     pool: PeerPool,
     me: Member,
+    /// The recovery epoch of the replica whose requests these are.
+    epoch: RecoveryEpoch,
     heartbeats: Arc<Heartbeats>,
 }
 
 type Client = RaftServiceClient<Channel>;
 
 impl RaftPeers {
-    /// The transport of a node that belongs to a cluster.
-    pub fn new(pool: PeerPool, me: Member) -> Self {
-        let heartbeats = Arc::new(Heartbeats::new(pool.clone(), me));
+    /// The transport of a node that belongs to a cluster, in one recovery epoch.
+    pub fn new(pool: PeerPool, (me, epoch): (Member, RecoveryEpoch)) -> Self {
+        let heartbeats = Arc::new(Heartbeats::new(pool.clone(), (me, epoch)));
         Self {
             pool,
             me,
+            epoch,
             heartbeats,
         }
     }
@@ -55,6 +58,7 @@ impl RaftPeers {
             from: node,
             to,
             group,
+            epoch: self.epoch,
         }
     }
 
@@ -74,7 +78,7 @@ impl RaftPeers {
     /// One request, one reply, one time limit.
     fn ask<P, R, F>(
         &self,
-        to: NodeId,
+        (to, group): (NodeId, GroupId),
         (class, timeout): (ChannelClass, Duration),
         call: impl FnOnce(Client) -> F,
         read: fn(P) -> Result<R, ConvertError>,
@@ -85,6 +89,7 @@ impl RaftPeers {
         R: 'static,
     {
         let answer = self.client(to, class).map(call);
+        let recoveries = self.pool.exchange().recoveries().clone();
         Box::pin(async move {
             let reply = tokio::time::timeout(timeout, answer?)
                 .await
@@ -92,7 +97,10 @@ impl RaftPeers {
                     node: to,
                     after: timeout,
                 })?
-                .map_err(|status| raft_error_of(to, status))?;
+                .map_err(|status| {
+                    learn_epoch(&recoveries, group, &status);
+                    raft_error_of(to, status)
+                })?;
             read(reply.into_inner()).map_err(|error| TransportError::Refused {
                 node: to,
                 source: error.into(),
@@ -110,6 +118,7 @@ impl PeerTransport for RaftPeers {
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
         let client = self.client(to, ChannelClass::Appends);
         let known = self.pool.exchange().incarnations().clone();
+        let recoveries = self.pool.exchange().recoveries().clone();
         let route = Some(self.route(to, group));
         let (alive, ended) = oneshot::channel();
         let requests = Requests {
@@ -120,7 +129,10 @@ impl PeerTransport for RaftPeers {
         Box::pin(async move {
             let opened = client?.append_stream(requests).await;
             let inner = opened
-                .map_err(|status| raft_error_of(to, status))?
+                .map_err(|status| {
+                    learn_epoch(&recoveries, group, &status);
+                    raft_error_of(to, status)
+                })?
                 .into_inner();
             Ok(Replies {
                 from: to,
@@ -171,7 +183,7 @@ impl PeerTransport for RaftPeers {
             }
         };
         self.ask(
-            to,
+            (to, group),
             (ChannelClass::Control, timeout),
             call,
             convert::vote_reply_from_proto,
@@ -193,7 +205,7 @@ impl PeerTransport for RaftPeers {
                 vote: convert::vote_from_proto(reply.vote)?,
             })
         };
-        self.ask(to, (ChannelClass::Snapshots, timeout), call, read)
+        self.ask((to, group), (ChannelClass::Snapshots, timeout), call, read)
     }
 
     fn transfer_leader(
@@ -206,7 +218,7 @@ impl PeerTransport for RaftPeers {
         let request = convert::transfer_to_proto(request, self.route(to, group));
         let call = |mut client: Client| async move { client.transfer_leader(request).await };
         self.ask(
-            to,
+            (to, group),
             (ChannelClass::Control, timeout),
             call,
             convert::transfer_reply_from_proto,

@@ -3,13 +3,14 @@
 use std::error::Error;
 
 use lograft_core::reason::{ReceivedDetails, is_retryable_code};
-use lograft_core::{NodeId, Reason, ReceivedReason};
+use lograft_core::{GroupId, NodeId, Reason, ReceivedReason, RecoveryEpoch};
 use lograft_proto::log::v1 as proto;
 use lograft_raft::TransportError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::error::ApiError;
+use crate::recovery_epochs::{Learned, RecoveryEpochs};
 
 /// The reason in a status; none if the status was not made by a node of Lograft.
 #[cfg(test)]
@@ -88,6 +89,29 @@ pub(crate) fn is_unsent(status: &Status) -> bool {
 /// acknowledgement must not count, because the other one may promise something else.
 pub(super) fn older_disk(node: NodeId) -> Status {
     Status::unavailable(format!("the disk of node {node} is older than its votes"))
+}
+
+/// Takes over the recovery epoch that a node has refused a raft request with: that of the sender is
+/// an earlier one.
+pub(super) fn learn_epoch(recoveries: &RecoveryEpochs, group: GroupId, status: &Status) {
+    match learned_of(status) {
+        Some(learned) if learned.is_lost => recoveries.learn(GroupId::META, learned),
+        Some(learned) => recoveries.learn(group, learned),
+        None => {}
+    }
+}
+
+/// The recovery epoch that a request was refused with.
+fn learned_of(status: &Status) -> Option<Learned> {
+    let error = error_of(status)?;
+    if error.reason() != Some(Reason::OtherRecoveryEpoch) {
+        return None;
+    }
+    let (_, epoch) = error.details().find(|(key, _)| *key == "epoch")?;
+    Some(Learned {
+        epoch: RecoveryEpoch(epoch.parse().ok()?),
+        is_lost: error.details().any(|detail| detail == ("lost", "true")),
+    })
 }
 
 /// Why a raft request failed. A status with a cause, or with a code that no node sends, was made on

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lograft_core::capacity::Capacity;
 use lograft_core::{
     ClusterId, Entry, EntryKind, FeatureLevel, GroupId, Incarnation, LogId, LogIndex, Proposal,
-    Term, Vote,
+    RecoveryEpoch, Term, Vote,
 };
 use lograft_raft::{
     BoxError, GroupConfig, PeerTransport, RaftGroup, Response, StateMachine, TransportError, wire,
@@ -30,9 +30,11 @@ use crate::listen::ClientTrust;
 use crate::listen::{self, ListenLimits};
 use crate::net::{PeerTarget, TcpNet};
 use crate::pki::Ca;
+use crate::recovery_epochs::{Learned, RecoveryEpochs};
 use crate::tls::Port;
 
 mod heartbeats;
+mod recovery;
 
 const GROUP: GroupId = GroupId(5);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,6 +80,7 @@ struct Groups {
     removed: Mutex<Vec<NodeId>>,
     names: Mutex<HashMap<NodeId, String>>,
     incarnations: Incarnations,
+    recoveries: RecoveryEpochs,
 }
 
 impl GroupLookup for Groups {
@@ -103,6 +106,19 @@ impl GroupLookup for Groups {
             Some(known) if known == name => Claim::Confirmed,
             Some(_) => Claim::Other,
         }
+    }
+
+    fn recovery_epoch(&self, group: GroupId) -> RecoveryEpoch {
+        self.recoveries.own(group)
+    }
+
+    fn learn_epoch(&self, group: GroupId, epoch: RecoveryEpoch) {
+        let is_lost = false;
+        self.recoveries.learn(group, Learned { epoch, is_lost });
+    }
+
+    fn count_other_epoch(&self) {
+        self.recoveries.count_refused();
     }
 
     fn incarnations(&self) -> Option<Incarnations> {
@@ -160,6 +176,15 @@ fn open_storage(dir: &Path, writers: WriterDrive) -> Storage {
 
 impl TestNode {
     async fn start(ca: &Ca, node: u64, book: &watch::Sender<AddressBook>) -> Self {
+        Self::start_in(RecoveryEpoch::ZERO, ca, node, book).await
+    }
+
+    async fn start_in(
+        epoch: RecoveryEpoch,
+        ca: &Ca,
+        node: u64,
+        book: &watch::Sender<AddressBook>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let node = NodeId(node);
         let tls = tls(ca, dir.path(), &format!("node/n{node}"));
@@ -170,8 +195,11 @@ impl TestNode {
         };
         let net: Arc<dyn Net> = Arc::new(TcpNet);
 
+        let exchange = exchange();
+        exchange.recoveries().set_own([(GROUP, epoch)].into());
         let groups = Arc::new(Groups {
             member: Some(member),
+            recoveries: exchange.recoveries().clone(),
             ..Groups::default()
         });
         let (cut, is_cut) = watch::channel(false);
@@ -186,7 +214,6 @@ impl TestNode {
             answer_revoked: None,
         };
         let (incoming, _) = listen::incoming(listener, limited, trust, &metrics, is_cut);
-        let exchange = exchange();
         let lookup = Arc::clone(&groups) as Arc<dyn GroupLookup>;
         let service = RaftApi::server(lookup, exchange.clone());
         let server = tokio::spawn(async move {
@@ -196,10 +223,13 @@ impl TestNode {
         book.send_modify(|book| drop(book.insert(node, address.into())));
 
         let pool = PeerPool::new(net, tls, metrics, exchange.clone(), book.subscribe());
-        let peers = Arc::new(RaftPeers::new(pool, member));
+        let peers = Arc::new(RaftPeers::new(pool, (member, epoch)));
         let (count, applied) = watch::channel(0);
         let raft = RaftGroup::start(
-            GroupConfig::new(GROUP, node),
+            GroupConfig {
+                epoch,
+                ..GroupConfig::new(GROUP, node)
+            },
             open_log(dir.path()),
             Box::new(Counter(count)),
             Arc::clone(&peers) as Arc<dyn PeerTransport>,
@@ -399,10 +429,13 @@ async fn another_cluster_is_refused_by_id_and_by_ca() {
         let pool = PeerPool::new(net, tls, metrics, exchange(), book.subscribe());
         let peers = RaftPeers::new(
             pool,
-            Member {
-                cluster,
-                node: NodeId(1),
-            },
+            (
+                Member {
+                    cluster,
+                    node: NodeId(1),
+                },
+                RecoveryEpoch::ZERO,
+            ),
         );
         peers.vote(NodeId(2), GROUP, vote_request(), PATIENCE).await
     };

@@ -14,8 +14,8 @@ use lograft_discovery::net::{BoxFuture, Resolver};
 use lograft_node::clock::{Clock, SystemClock};
 use lograft_node::config::{
     AdvertiseConfig, AuthorizationSettings, ConnectionSettings, DiscoverySettings, GossipSettings,
-    HttpSettings, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
-    StorageSettings, TlsConfig, TopicDefaults,
+    HttpSettings, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings, RecoverySettings,
+    RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
 };
 use lograft_node::exchange::NodeExchange;
 use lograft_node::health::Readiness;
@@ -77,6 +77,8 @@ pub(crate) struct Cluster {
     pub(crate) names: Option<Names>,
     /// How the nodes that are added from now on use the authorization rules.
     pub(crate) authorization: AuthorizationSettings,
+    /// When the nodes that are added from now on count others as lost.
+    pub(crate) recovery: RecoverySettings,
     /// Settings of HTTP of the nodes that are added from now on, which have an HTTP port then.
     pub(crate) http: Option<HttpSettings>,
     /// The zones of the nodes that are added from now on, by place.
@@ -153,6 +155,7 @@ impl Cluster {
             gossip: false,
             names: None,
             authorization: AuthorizationSettings::default(),
+            recovery: RecoverySettings::default(),
             http: None,
             zones: Vec::new(),
             links: None,
@@ -320,6 +323,7 @@ impl Cluster {
             raft: RaftSettings::default(),
             topics: TopicDefaults::default(),
             authorization: self.authorization.clone(),
+            recovery: self.recovery.clone(),
             ignore_if_unknown: Vec::new(),
             ignored: Vec::new(),
             file: None,

@@ -53,9 +53,11 @@ fn join_request(id: &str, topics: &[&str]) -> log::JoinGroupRequest {
 
 impl Member {
     async fn join(cluster: &Cluster, at: usize, id: &str) -> Self {
-        Self::join_as(client(cluster, at), join_request(id, &["t"]))
-            .await
-            .unwrap()
+        eventually("the join", async || {
+            let joined = Self::join_as(client(cluster, at), join_request(id, &["t"]));
+            joined.await.ok()
+        })
+        .await
     }
 
     async fn join_as(
@@ -122,6 +124,16 @@ impl Member {
             ..log::CommitOffsetsRequest::default()
         };
         commit(&mut self.client, request).await
+    }
+
+    /// The request for a commit of partition 0, with a number.
+    fn numbered(&self, sequence: u64, to: u64) -> log::CommitOffsetsRequest {
+        log::CommitOffsetsRequest {
+            member_id: self.id.clone(),
+            generation: self.reply.generation,
+            sequence,
+            ..from_outside(vec![offset("t", (0, to))])
+        }
     }
 
     async fn leave(&mut self) {
@@ -319,6 +331,47 @@ async fn a_group_survives_the_loss_of_its_coordinator_and_a_restart_of_all_nodes
     assert_eq!(a.partitions(), all(4));
 }
 
+/// A call that hung in a node arrives after the member has repeated it elsewhere and has gone on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_duplicate_of_a_commit_does_not_set_the_offset_back() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.create_topic(0, "t", 1, 3).await;
+    let a = Member::join(&cluster, 0, "a").await;
+    let late = a.numbered(1, 10);
+    for (at, request) in [late.clone(), late.clone(), a.numbered(2, 20)]
+        .into_iter()
+        .enumerate()
+    {
+        let outcome = commit(&mut client(&cluster, at), request).await;
+        assert_eq!(outcome.unwrap(), [None]);
+    }
+    for at in 0..3 {
+        let mut node = client(&cluster, at);
+        let reply = node.commit_offsets(late.clone()).await.unwrap();
+        let error = reply.into_inner().results[0].error.clone().unwrap();
+        assert_eq!(error.reason, "COMMIT_SUPERSEDED");
+        assert_eq!(error.metadata["sequence"], "2");
+        assert_eq!(error.retryable, Some(false));
+        assert_eq!(stored(&cluster, at).await, [(0, 20)].into());
+    }
+    // The next coordinator knows it too.
+    let lost = coordinator(&cluster, 3).await;
+    let other = (lost + 1) % 3;
+    cluster.stop(lost).await;
+    let outcome = eventually("the next coordinator", async || {
+        commit(&mut client(&cluster, other), late.clone())
+            .await
+            .ok()
+    })
+    .await;
+    assert_eq!(outcome, [Some(Reason::CommitSuperseded)]);
+    assert_eq!(stored(&cluster, other).await, [(0, 20)].into());
+    // A member that goes back says so with a later commit.
+    let back = commit(&mut client(&cluster, other), a.numbered(3, 5)).await;
+    assert_eq!(back.unwrap(), [None]);
+    assert_eq!(stored(&cluster, other).await, [(0, 5)].into());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_with_an_instance_id_returns_without_a_move() {
     let cluster = Cluster::of(1).await;
@@ -497,6 +550,102 @@ async fn offsets_are_set_from_outside_while_nobody_is_in_the_group() {
     assert_eq!(reason(&refused), Some(Reason::UnknownGroup));
 }
 
+/// A call that hangs in a node waits no longer than until its member repeats it at another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_that_is_repeated_ends_the_one_before() {
+    let cluster = Cluster::of(2).await;
+    cluster.create_topic(0, "t", 2, 1).await;
+    let a = Member::join(&cluster, 0, "a").await;
+    let first = a.wait();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!first.is_finished());
+    let elsewhere = Member {
+        client: client(&cluster, 1),
+        ..a.clone()
+    };
+    let second = elsewhere.wait();
+    // It would wait for `WAIT_MS`.
+    let ended =
+        tokio::time::timeout(Duration::from_millis(u64::from(WAIT_MS) * 3 / 4), first).await;
+    let ended = ended.unwrap().unwrap().unwrap();
+    assert_eq!(ended.partitions(), all(2));
+    assert!(!second.is_finished());
+    // The one that waits now is the call by which the member is known to be alive.
+    tokio::time::sleep(GROUP_CUT_CALL_MAX * 2).await;
+    assert_eq!(members(&cluster, 0).await, ["a"]);
+    second.abort();
+}
+
+/// All pages of a description, each as the ids of its members and the partitions of its offsets.
+async fn described_pages(cluster: &Cluster, at: usize, limit: u32) -> Vec<(Vec<String>, Vec<u32>)> {
+    let mut pages = Vec::new();
+    let mut after = String::new();
+    loop {
+        let request = log::DescribeGroupRequest {
+            group: GROUP.to_owned(),
+            after,
+            limit,
+            ..log::DescribeGroupRequest::default()
+        };
+        let page = client(cluster, at).describe_group(request).await.unwrap();
+        let page = page.into_inner();
+        let members = page.members.into_iter().map(|m| m.member_id).collect();
+        assert!(page.offsets.iter().all(|o| o.metadata.is_empty()));
+        pages.push((members, page.offsets.iter().map(|o| o.partition).collect()));
+        let Some(next) = page.next else { return pages };
+        after = next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_and_descriptions_are_read_in_pages_at_any_node() {
+    let cluster = Cluster::of(2).await;
+    cluster.create_topic(0, "t", 4, 1).await;
+    let offsets = (0..4).map(|p| offset("t", (p, 10))).collect();
+    commit(&mut client(&cluster, 0), from_outside(offsets))
+        .await
+        .unwrap();
+    Member::join(&cluster, 0, "a").await;
+    Member::join(&cluster, 1, "b").await;
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    for at in 0..2 {
+        let by_one = described_pages(&cluster, at, 1).await;
+        assert_eq!(by_one.len(), 6, "{by_one:?}");
+        assert_eq!(by_one[0], (ids(&["a"]), vec![]));
+        assert_eq!(by_one[5], (vec![], vec![3]));
+        let by_three = described_pages(&cluster, at, 3).await;
+        assert_eq!(
+            by_three,
+            [(ids(&["a", "b"]), vec![0]), (vec![], vec![1, 2, 3])]
+        );
+        let by_two = described_pages(&cluster, at, 2).await;
+        assert_eq!(by_two[0], (ids(&["a", "b"]), vec![]));
+        assert_eq!(by_two[1..], [(vec![], vec![0, 1]), (vec![], vec![2, 3])]);
+        assert_eq!(described_pages(&cluster, at, 0).await.len(), 1);
+
+        let fetch = |after: String| log::FetchOffsetsRequest {
+            group: GROUP.to_owned(),
+            after,
+            limit: 3,
+            ..log::FetchOffsetsRequest::default()
+        };
+        let mut node = client(&cluster, at);
+        let first = node.fetch_offsets(fetch(String::new())).await.unwrap();
+        let first = first.into_inner();
+        let second = node
+            .fetch_offsets(fetch(first.next.unwrap()))
+            .await
+            .unwrap();
+        let second = second.into_inner();
+        assert_eq!((first.offsets.len(), second.offsets.len()), (3, 1));
+        assert_eq!((second.offsets[0].partition, second.next), (3, None));
+        let refused = node.fetch_offsets(fetch("nonsense".to_owned())).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(reason(&refused), Some(Reason::InvalidArgument));
+        assert!(refused.message().contains("after"), "{refused:?}");
+    }
+}
+
 /// A good request with one bad field, beside the name of the field.
 fn bad_joins() -> Vec<(&'static str, log::JoinGroupRequest)> {
     type Change = fn(&mut log::JoinGroupRequest);
@@ -547,6 +696,18 @@ async fn bad_calls_name_the_field_and_the_bound() {
     let none = from_outside(Vec::new());
     let refused = client(&cluster, 0).commit_offsets(none).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+    let a = Member::join(&cluster, 0, "a").await;
+    let too_large = a.numbered(u64::MAX, 1);
+    let without_member = log::CommitOffsetsRequest {
+        sequence: 1,
+        ..from_outside(vec![offset("t", (0, 1))])
+    };
+    for request in [too_large, without_member] {
+        let refused = client(&cluster, 0).commit_offsets(request).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(reason(&refused), Some(Reason::InvalidArgument));
+        assert!(refused.message().contains("sequence"), "{refused:?}");
+    }
 }
 
 /// An entry that the log refuses for its size would end the node, and the next one after it.

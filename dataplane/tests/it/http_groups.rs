@@ -55,6 +55,9 @@ impl Member {
         let mut body = json!({
             "generation": self.last["generation"], "commit": commit, "max_wait_ms": 0,
         });
+        if let Some(sequence) = self.last.get("sequence") {
+            body["sequence"] = sequence.clone();
+        }
         for (key, value) in with.as_object().unwrap() {
             body[key] = value.clone();
         }
@@ -209,6 +212,51 @@ async fn polls_return_each_record_until_it_is_committed() {
     gone.problem(404, "UNKNOWN_MEMBER");
 }
 
+/// A poll that hung in a node arrives after the member has repeated it and has gone on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_poll_does_not_set_the_offset_back() {
+    let (_cluster, client) = nodes(1, 1).await;
+    let mut member = Member::join(&client, json!({"topics": ["t"]})).await;
+    member.poll().await;
+    let path = format!("{}/poll", member.path);
+    let commit = |offset: u64| json!({"commit": [{"topic": "t", "partition": 0, "offset": offset.to_string()}]});
+    let late = member.body(&commit(10));
+    for body in [late.clone(), late.clone(), member.body(&json!({}))] {
+        let answer = post(&client, &path, &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        member.last = answer.json();
+    }
+    member.poll_with(&commit(20)).await;
+    let answer = post(&client, &path, &late).await.json();
+    let refused = &answer["committed"][0]["error"];
+    assert_eq!(refused["reason"], "COMMIT_SUPERSEDED", "{answer}");
+    assert_eq!(committed(&client).await, [(0, "20".to_owned())].into());
+    // The numbers of a clock that is behind are left behind, too.
+    member.last = answer;
+    member.poll_with(&commit(30)).await;
+    assert_eq!(committed(&client).await, [(0, "30".to_owned())].into());
+
+    let page = client.get(&format!("{OFFSETS}?page_size=1")).await.json();
+    assert_eq!(page["next_page_token"], Value::Null, "{page}");
+    let group = client.get(&format!("{GROUP}?page_size=1")).await.json();
+    let members = group["members"].as_array().unwrap().len();
+    assert_eq!(
+        (members, group["offsets"].as_array().unwrap().len()),
+        (1, 0)
+    );
+    let token = group["next_page_token"].as_str().unwrap();
+    let next = client.get(&format!("{GROUP}?page_token={token}")).await;
+    let next = next.json();
+    assert_eq!(next["offsets"].as_array().unwrap().len(), 1, "{next}");
+    assert_eq!(next["members"], json!([]));
+    for bad in ["page_size=0", "page_size=10001", "page_token=x"] {
+        for path in [GROUP, OFFSETS] {
+            let refused = client.get(&format!("{path}?{bad}")).await;
+            assert_eq!(refused.status, 400, "{refused:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_share_partitions_and_zombies_commit_nothing() {
     let (cluster, first) = nodes(3, 4).await;
@@ -276,7 +324,7 @@ async fn members_share_partitions_and_zombies_commit_nothing() {
 
     // A poll that is cut off and not repeated: the member has left.
     let cut = b.wait();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     cut.abort();
     let since = Instant::now();
     while a.partitions() != all(4) {

@@ -145,6 +145,7 @@ fn route(from: u64, to: u64) -> proto::Route {
         from_node: from,
         to_node: to,
         group_id: 0,
+        recovery_epoch: 0,
     }
 }
 

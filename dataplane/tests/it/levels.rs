@@ -216,6 +216,7 @@ async fn try_offer(cluster: &Cluster, command: Vec<u8>) -> Result<raft::ProposeM
             from_node: 1,
             to_node: 1,
             group_id: 0,
+            recovery_epoch: 0,
         }),
         command: command.into(),
     };

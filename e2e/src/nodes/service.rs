@@ -110,6 +110,20 @@ impl AdminService for FakeCluster {
         missing()
     }
 
+    async fn recover_metadata(
+        &self,
+        _: Request<wire::RecoverMetadataRequest>,
+    ) -> Answer<wire::RecoverMetadataReply> {
+        Err(Status::unimplemented("recover"))
+    }
+
+    async fn recover_groups(
+        &self,
+        _: Request<wire::RecoverGroupsRequest>,
+    ) -> Answer<wire::RecoverGroupsReply> {
+        Err(Status::unimplemented("recover"))
+    }
+
     async fn accept_older_disk(
         &self,
         _: Request<wire::AcceptOlderDiskRequest>,

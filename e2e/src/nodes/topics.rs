@@ -203,6 +203,8 @@ impl FakeCluster {
         }
         self.change(name, |topic| {
             topic.partitions = request.partitions.unwrap_or(topic.partitions);
+            let factor = request.replication_factor;
+            topic.replication_factor = factor.unwrap_or(topic.replication_factor);
             for key in &request.reset_settings {
                 topic.settings.remove(key);
             }

@@ -164,7 +164,22 @@ async fn alter(
         return Ok(Outcome::Failed(Failure::Replaced));
     }
     let reply = client.alter_topic(alteration(change)).await?.into_inner();
-    Ok(outcome(reply.topic))
+    Ok(altered(change, outcome(reply.topic)))
+}
+
+/// The outcome of a change. Nodes before 0.3.0 do not know the replication factor and ignore it:
+/// without this check the same change would be sent for ever.
+fn altered(change: &TopicChange, outcome: Outcome) -> Outcome {
+    match (change.replication_factor, &outcome) {
+        (Some(wanted), Outcome::Topic(topic)) if topic.replication_factor != wanted => {
+            Outcome::Failed(Failure::Refused(format!(
+                "the nodes cannot change the replication factor from {} to {wanted}: upgrade them, \
+                 and finalize feature level 2",
+                topic.replication_factor
+            )))
+        }
+        _ => outcome,
+    }
 }
 
 async fn delete(
@@ -269,6 +284,7 @@ fn alteration(change: &TopicChange) -> proto::AlterTopicRequest {
         settings: set.collect(),
         reset_settings: removed.map(|(key, _)| key.name().to_owned()).collect(),
         topic_id: Some(change.id),
+        replication_factor: change.replication_factor,
     }
 }
 
@@ -469,6 +485,30 @@ mod tests {
             let found = failure(&request(), &refused(code, "TIMEOUT", &[]));
             assert!(matches!(found, Failure::Unknown(_)), "{found:?}");
         }
+    }
+
+    #[test]
+    fn nodes_that_ignore_a_replication_factor_have_refused_it() {
+        let change = |replication_factor| TopicChange {
+            topic: "clicks".to_owned(),
+            id: 1,
+            partitions: None,
+            replication_factor,
+            settings: BTreeMap::new(),
+        };
+        let found = Outcome::Topic(ObservedTopic {
+            replication_factor: 1,
+            ..ObservedTopic::default()
+        });
+        for kept in [None, Some(1)] {
+            assert_eq!(altered(&change(kept), found.clone()), found);
+        }
+        let refused = altered(&change(Some(3)), found);
+        let Outcome::Failed(Failure::Refused(text)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(text.contains("from 1 to 3: upgrade them"), "{text}");
+        assert_eq!(alteration(&change(Some(3))).replication_factor, Some(3));
     }
 
     #[test]

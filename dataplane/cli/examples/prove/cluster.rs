@@ -215,14 +215,23 @@ pub(crate) async fn connect_to(folder: &Path, at: usize) -> Result<Client> {
 
 /// Configuration of a client of the cluster in a folder.
 pub(crate) fn client_config(folder: &Path) -> Result<ClientConfig> {
-    let text = fs::read_to_string(folder.join("contexts.yaml"))?;
-    let contexts: Contexts = serde_yaml::from_str(&text)?;
-    let context = contexts
-        .contexts
-        .get("dev")
-        .context("context dev not found")?;
+    let context = dev_context(folder)?;
     let tls = TlsFiles::new(&context.ca, &context.cert, &context.key);
-    Ok(ClientConfig::new(context.endpoints.iter().cloned(), tls))
+    Ok(ClientConfig::new(context.endpoints, tls))
+}
+
+/// The certificate of the CA, and the certificate and the key of a client of the cluster in a
+/// folder.
+pub(crate) fn client_files(folder: &Path) -> Result<[PathBuf; 3]> {
+    let context = dev_context(folder)?;
+    Ok([context.ca, context.cert, context.key])
+}
+
+fn dev_context(folder: &Path) -> Result<DevContext> {
+    let text = fs::read_to_string(folder.join("contexts.yaml"))?;
+    let mut contexts: Contexts = serde_yaml::from_str(&text)?;
+    let context = contexts.contexts.remove("dev");
+    context.context("context dev not found")
 }
 
 impl Drop for Cluster {

@@ -6,6 +6,7 @@
 
 mod cli;
 mod features;
+mod groups;
 mod large_records;
 mod load;
 mod nodes;

@@ -19,6 +19,7 @@ mod nats;
 mod networks;
 mod node_set;
 mod proc;
+mod recover;
 mod silent;
 mod text;
 
@@ -65,6 +66,8 @@ enum Command {
     /// A member of the group of `groups`, for its own use
     #[command(hide = true)]
     GroupMember(groups::member::Member),
+    /// Recover groups that lost their majority, and return the lost replicas
+    Recover(recover::Recover),
     /// Compare Lograft with NATS JetStream in alternating rounds on this machine
     Compare(compare::CompareArgs),
     /// Upgrade a cluster under load from an old version to a new one, back, and up again
@@ -90,6 +93,7 @@ async fn main() -> Result<ExitCode> {
         Command::Text(text) => text.run(&prove),
         Command::Footprint(footprint) => footprint.run(&prove).await,
         Command::Groups(groups) => groups.run(&prove).await,
+        Command::Recover(recover) => recover.run(&prove).await,
         Command::GroupMember(member) => member.run().await,
         Command::Compare(args) => compare::run(args, &prove).await,
         Command::Compat(compat) => return compat.run(&prove).await,

@@ -83,9 +83,31 @@ impl NodeSet {
         limits: Option<FileLimits>,
         configure: impl Fn(&mut Value),
     ) -> Result<Self> {
-        Cluster::start(program, folder, 3)?.stop()?;
+        let this = Self {
+            program: program.to_owned(),
+            folder: folder.to_owned(),
+            limits,
+            nodes: Vec::new(),
+        };
+        this.with_nodes(3, configure)
+    }
+
+    /// The same with another number of nodes, configured as `lograft dev` does.
+    pub(crate) fn of(program: &Path, folder: &Path, count: u32) -> Result<Self> {
+        let this = Self {
+            program: program.to_owned(),
+            folder: folder.to_owned(),
+            limits: None,
+            nodes: Vec::new(),
+        };
+        this.with_nodes(count, |_| {})
+    }
+
+    fn with_nodes(self, count: u32, configure: impl Fn(&mut Value)) -> Result<Self> {
+        let folder = &self.folder;
+        Cluster::start(&self.program, folder, count)?.stop()?;
         let mut nodes = Vec::new();
-        for number in 1..=3_u64 {
+        for number in 1..=u64::from(count) {
             let name = format!("node-{number}");
             let data = folder.join("data");
             let config = data.join(format!("{name}.yaml"));
@@ -101,12 +123,7 @@ impl NodeSet {
                 run: None,
             });
         }
-        Ok(Self {
-            program: program.to_owned(),
-            folder: folder.to_owned(),
-            limits,
-            nodes,
-        })
+        Ok(Self { nodes, ..self })
     }
 
     /// Starts a node.
@@ -162,14 +179,19 @@ impl NodeSet {
         pid.with_context(|| format!("{} does not run", self.nodes[at].name))
     }
 
-    /// Whether `lograft cluster status` says that the cluster is healthy, and its text.
-    pub(crate) async fn status(&self) -> Result<(bool, String)> {
+    /// Runs a CLI command and returns whether it succeeded, and its text.
+    pub(crate) async fn cli(&self, args: &[&str]) -> Result<(bool, String)> {
         let contexts = self.folder.join("contexts.yaml");
         let mut command = Command::new(&self.program);
-        command.args(["cluster", "status"]).kill_on_drop(true);
+        command.args(args).stdin(Stdio::null()).kill_on_drop(true);
         let output = command.env("LOGRAFT_CONFIG", contexts).output().await?;
         let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
         Ok((output.status.success(), text.concat()))
+    }
+
+    /// Whether `lograft cluster status` says that the cluster is healthy, and its text.
+    pub(crate) async fn status(&self) -> Result<(bool, String)> {
+        self.cli(&["cluster", "status"]).await
     }
 
     /// Waits until the cluster is healthy, and returns how long that took.

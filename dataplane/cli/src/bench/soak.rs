@@ -1,6 +1,7 @@
 //! `lograft bench soak`: writes at a steady rate, keeps a ledger of the acknowledgements and
 //! compares the log with it at the end.
 
+mod group;
 mod ledger;
 mod reader;
 mod report;
@@ -34,6 +35,7 @@ use crate::output::{Paint, StatusLine, print, print_json};
 use crate::replica::ReplicaArgs;
 use crate::units::{count, elapsed, parse_duration, parse_size};
 
+use group::{GroupReport, MEMBERS_MAX_COUNT, Members};
 use ledger::SharedLedger;
 use reader::{Ends, FollowReport, Follower};
 use report::{PartitionReport, SoakReport};
@@ -68,6 +70,10 @@ pub(crate) struct SoakBench {
     /// Follow the topic while it is written, and compare what is read
     #[arg(long)]
     follow: bool,
+    /// Process the topic with a consumer group of N members while it is written, and check that they
+    /// process and commit everything
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MEMBERS_MAX_COUNT.into()))]
+    members: Option<u32>,
     #[command(flatten)]
     replica: ReplicaArgs,
     /// Print JSON
@@ -160,7 +166,15 @@ async fn soak(
         topic.name()
     );
     drop(writeln!(io::stderr(), "{}", Paint::stderr().faint(line)));
-    let (ends, following) = follow(client, topic.name(), &written, (args, load.run));
+    let (ends, ended) = watch::channel(None);
+    let following = follow(
+        client,
+        topic.name(),
+        &written,
+        (args, load.run),
+        ended.clone(),
+    );
+    let processing = process(client, topic.name(), &written, (args, load.run), ended);
     let writer = |part: &PartitionLoad| {
         let (load, ledger) = (Arc::clone(&load), part.ledger.clone());
         tokio::spawn(write_partition(load, part.partition, ledger))
@@ -177,17 +191,12 @@ async fn soak(
         let _ = latencies.add(&of_partition);
     }
     let seconds = started.elapsed().as_secs_f64();
-    let followed = match following {
-        None => None,
-        Some(following) => {
-            let known = partition_ends(client, topic).await?;
-            ends.send_replace(Some(known.into_iter().collect()));
-            let followed = following
-                .await
-                .map_err(|source| BenchError::Task { source })?;
-            Some(followed.map_err(cannot("follow the topic"))?)
-        }
-    };
+    if following.is_some() || processing.is_some() {
+        let known = partition_ends(client, topic).await?;
+        ends.send_replace(Some(known.into_iter().collect()));
+    }
+    let followed = finish(following, "follow the topic").await?;
+    let group = finish(processing, "process the topic").await?;
     let mut partitions = Vec::new();
     for part in written {
         let report = verify_partition(client, topic.name(), part, load.run).await;
@@ -206,9 +215,13 @@ async fn soak(
         latency_ms: Percentiles::of(&latencies),
         failure: load.take_failure(),
         followed,
+        group,
         partitions,
     })
 }
+
+/// A reader in progress.
+type Reading<T> = JoinHandle<Result<T, ClientError>>;
 
 /// Starts to follow the topic, if asked to. It ends at the ends that are sent.
 fn follow(
@@ -216,26 +229,52 @@ fn follow(
     topic: &str,
     written: &[PartitionLoad],
     (args, run): (&SoakBench, u64),
-) -> (watch::Sender<Option<Ends>>, Option<Following>) {
-    let (ends, ended) = watch::channel(None);
+    ended: watch::Receiver<Option<Ends>>,
+) -> Option<Reading<FollowReport>> {
     let follower = args.follow.then(|| Follower {
         client: client.clone(),
         topic: topic.to_owned(),
         replica: args.replica.replica(),
         run,
-        starts: written
-            .iter()
-            .map(|part| (part.partition, part.start))
-            .collect(),
+        starts: starts(written),
     });
-    (
-        ends,
-        follower.map(|follower| tokio::spawn(follower.run(ended))),
-    )
+    follower.map(|follower| tokio::spawn(follower.run(ended)))
 }
 
-/// A follower in progress.
-type Following = JoinHandle<Result<FollowReport, ClientError>>;
+/// Starts the members of a group, if asked to. They end at the ends that are sent.
+fn process(
+    client: &Client,
+    topic: &str,
+    written: &[PartitionLoad],
+    (args, run): (&SoakBench, u64),
+    ended: watch::Receiver<Option<Ends>>,
+) -> Option<Reading<GroupReport>> {
+    let members = args.members.map(|count| Members {
+        client: client.clone(),
+        topic: topic.to_owned(),
+        count,
+        run,
+        starts: starts(written),
+    });
+    members.map(|members| tokio::spawn(members.run(ended)))
+}
+
+/// Where each partition starts.
+fn starts(written: &[PartitionLoad]) -> Ends {
+    let starts = written.iter().map(|part| (part.partition, part.start));
+    starts.collect()
+}
+
+/// Waits for a reader, if there is one.
+async fn finish<T>(reading: Option<Reading<T>>, what: &'static str) -> Result<Option<T>, CliError> {
+    let Some(reading) = reading else {
+        return Ok(None);
+    };
+    let read = reading
+        .await
+        .map_err(|source| BenchError::Task { source })?;
+    Ok(Some(read.map_err(cannot(what))?))
+}
 
 async fn open_load(
     client: &Client,

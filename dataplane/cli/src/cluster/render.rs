@@ -28,6 +28,10 @@ pub(crate) struct StatusJson {
     finalized_level: u32,
     rebalancing: &'static str,
     moves_in_progress: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_recovery_epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_recovered_at_ms: Option<i64>,
     problems: Vec<ProblemJson>,
     nodes: Vec<NodeJson>,
     partitions: Vec<PartitionJson>,
@@ -66,6 +70,7 @@ struct NodeJson {
     gossip_key_ids: Vec<String>,
     waits_for: String,
     lag_entries: u64,
+    lost_since_ms: Option<i64>,
 }
 
 /// Converts a cluster description to JSON.
@@ -79,6 +84,7 @@ pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
         evidence: problem.evidence.clone().into_iter().collect(),
         node_id: problem.node_id,
     };
+    let recovered = cluster.metadata_recovery_epoch != 0;
     StatusJson {
         cluster_id: cluster.cluster_id.clone(),
         healthy: cluster.healthy,
@@ -89,6 +95,8 @@ pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
         finalized_level: cluster.finalized_level,
         rebalancing: rebalance_state_name(cluster.rebalance_state()),
         moves_in_progress: cluster.moves_in_progress,
+        metadata_recovery_epoch: recovered.then_some(cluster.metadata_recovery_epoch),
+        metadata_recovered_at_ms: recovered.then_some(cluster.metadata_recovered_at_ms),
         problems: cluster.problems.iter().map(problem).collect(),
         nodes: cluster.nodes.iter().map(node_json).collect(),
         partitions: cluster.partitions.iter().map(partition_json).collect(),
@@ -126,6 +134,7 @@ fn node_json(node: &NodeDescription) -> NodeJson {
         gossip_key_ids: node.gossip_key_ids.clone(),
         waits_for: node.waits_for.clone(),
         lag_entries: node.lag_entries,
+        lost_since_ms: node.lost_since_ms,
     }
 }
 
@@ -230,6 +239,7 @@ fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
         .filter(|node| node.state() != NodeState::Removed)
     {
         let (state, tone) = match (node.reachable, node.state()) {
+            (false, _) if node.lost_since_ms.is_some() => ("lost", Tone::Bad),
             (false, _) => ("unreachable", Tone::Bad),
             (true, NodeState::Active) if !node.waits_for.is_empty() => ("not ready", Tone::Warn),
             (true, NodeState::Active) => ("active", Tone::Good),

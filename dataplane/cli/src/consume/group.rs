@@ -132,7 +132,7 @@ impl Member {
     ) -> Result<(), CliError> {
         while run.remaining > 0 {
             if self.has_uncommitted && self.committed_at.elapsed() >= COMMIT_INTERVAL {
-                self.commit(run).await?;
+                self.commit_or_retry(run).await?;
             }
             if poll!(&mut stopped).is_ready() {
                 return Ok(());
@@ -154,11 +154,11 @@ impl Member {
                 }
             };
             match event {
-                None => self.commit(run).await?,
-                Some(event) => {
-                    let event = event.map_err(cannot(run.action.clone()))?;
-                    self.handle(run, event).await?;
-                }
+                None => self.commit_or_retry(run).await?,
+                Some(Ok(event)) => self.handle(run, event).await?,
+                // The client reads on.
+                Some(Err(error)) if error.is_retryable() => note_retry(run, &error)?,
+                Some(Err(error)) => return Err(cannot(run.action.clone())(error).into()),
             }
         }
         Ok(())
@@ -177,7 +177,7 @@ impl Member {
                 note(run, "reads", &partitions)
             }
             GroupEvent::Revoked(partitions) => {
-                self.commit(run).await?;
+                self.commit_or_retry(run).await?;
                 note(run, "gives up", &partitions)
             }
             GroupEvent::Lost(partitions) => note(run, "has lost", &partitions),
@@ -195,20 +195,39 @@ impl Member {
         }
     }
 
-    /// Writes the records to standard output and commits them.
+    /// Writes the records to standard output and commits them. Fails if they are not committed.
     async fn commit(&mut self, run: &mut ConsumeRun) -> Result<(), CliError> {
+        let committed = self.try_commit(run).await?;
+        committed.map_err(|error| cannot(run.action.clone())(error).into())
+    }
+
+    /// The same while records are read: a commit that may succeed later is made again.
+    async fn commit_or_retry(&mut self, run: &mut ConsumeRun) -> Result<(), CliError> {
+        match self.try_commit(run).await? {
+            Err(error) if error.is_retryable() => {
+                self.has_uncommitted = true;
+                note_retry(run, &error)
+            }
+            committed => committed.map_err(|error| cannot(run.action.clone())(error).into()),
+        }
+    }
+
+    async fn try_commit(
+        &mut self,
+        run: &mut ConsumeRun,
+    ) -> Result<Result<(), ClientError>, CliError> {
         run.flush()?;
         self.committed_at = Instant::now();
         if !std::mem::take(&mut self.has_uncommitted) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         // The end of a partition is not known while it has no leader.
         self.has_uncommitted = self.starts_at_end && self.has_unknown_start();
-        match self.consumer.commit().await {
-            Err(error) if !is_lost(&error) => Err(cannot(run.action.clone())(error).into()),
+        Ok(match self.consumer.commit().await {
             // Another member prints the records of partitions that were lost again.
-            Ok(()) | Err(_) => Ok(()),
-        }
+            Err(error) if is_lost(&error) => Ok(()),
+            committed => committed,
+        })
     }
 
     fn has_unknown_start(&self) -> bool {
@@ -229,6 +248,13 @@ fn is_lost(error: &ClientError) -> bool {
                 | Reason::UnknownTopic
         )
     )
+}
+
+/// Notes a failure that may pass on standard error, unless `--quiet` is set.
+fn note_retry(run: &mut ConsumeRun, error: &ClientError) -> Result<(), CliError> {
+    run.flush()?;
+    run.note(&format!("{error}; trying again"));
+    Ok(())
 }
 
 /// Notes a change of the assignment on standard error, unless `--quiet` is set.

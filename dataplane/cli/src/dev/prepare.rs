@@ -3,7 +3,7 @@
 use lograft_node::config::{
     AdvertiseConfig, AuthorizationMode, AuthorizationSettings, ConnectionSettings,
     DiscoverySettings, GossipSettings, HttpSettings, ListenConfig, LogSettings, NodeConfig,
-    RaftSettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
+    RaftSettings, RecoverySettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -108,6 +108,7 @@ pub(crate) fn write_config(
             super_users: vec![format!("user/{ADMIN}")],
             ..AuthorizationSettings::default()
         },
+        recovery: RecoverySettings::default(),
         ignore_if_unknown: Vec::new(),
         ignored: Vec::new(),
         file: None,

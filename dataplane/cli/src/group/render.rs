@@ -253,6 +253,7 @@ mod tests {
             }],
             offsets: Vec::new(),
             coordinator_node: 2,
+            next: None,
         }
     }
 

@@ -44,6 +44,10 @@ pub(crate) struct PartitionJson {
     bytes: u64,
     target_nodes: Vec<u64>,
     health: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovered_at_ms: Option<i64>,
 }
 
 /// A replica as JSON.
@@ -108,6 +112,7 @@ pub(crate) fn partition_json(partition: &PartitionDescription) -> PartitionJson 
         lag_entries: replica.lag_entries,
         voter: replica.voter,
     };
+    let recovered = partition.recovery_epoch != 0;
     PartitionJson {
         topic: partition.topic.clone(),
         partition: partition.partition,
@@ -121,6 +126,8 @@ pub(crate) fn partition_json(partition: &PartitionDescription) -> PartitionJson 
         bytes: partition.bytes,
         target_nodes: partition.target_nodes.clone(),
         health: health(partition.health()).0,
+        recovery_epoch: recovered.then_some(partition.recovery_epoch),
+        recovered_at_ms: recovered.then_some(partition.recovered_at_ms),
     }
 }
 
@@ -307,6 +314,7 @@ mod tests {
             bytes: 64 << 20,
             target_nodes: vec![1, 2, 4],
             health: PartitionHealth::UnderReplicated.into(),
+            ..PartitionDescription::default()
         };
         let dead = PartitionDescription {
             partition: 1,

@@ -32,6 +32,8 @@ fn consume_and_soak_read_from_the_nearest_replica() {
         "3",
         "--json",
         "--follow",
+        "--members",
+        "2",
     ];
     let report = home.run(&[&soak[..], &nearest].concat()).ok();
     let report: Value = serde_json::from_str(&report).unwrap();
@@ -44,5 +46,13 @@ fn consume_and_soak_read_from_the_nearest_replica() {
         (&followed["doubled"], &followed["missing"]),
         (&0.into(), &0.into())
     );
+    let group = &report["group"];
+    assert_eq!(group["members"], 2);
+    assert_eq!(group["processed"], stored);
+    for error in ["missing", "disordered", "uncommitted", "lost_partitions"] {
+        assert_eq!(group[error], 0, "{error}: {group}");
+    }
+    let groups = home.run(&["group", "list", "--json"]).ok();
+    assert!(!groups.contains("soak-"), "it is deleted: {groups}");
     dev.stop();
 }

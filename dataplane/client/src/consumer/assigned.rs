@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
+use lograft_core::limits::GROUP_CONSUMER_REOPEN_DELAY;
 use lograft_core::{Offset, PartitionId};
+use tokio::time::{Instant, sleep};
 
 use super::batch::ConsumedBatch;
 use super::config::{ConsumerConfig, StartAt};
@@ -51,7 +53,7 @@ impl AssignedReaders {
         let (pool, connections) = (Arc::clone(&self.pool), Arc::clone(&self.connections));
         let opening = async move {
             if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+                sleep(delay).await;
             }
             match open(&pool, connections, config, (topic_id, partition), at).await {
                 Ok(items) => items,
@@ -73,10 +75,27 @@ async fn open(
         start: at,
         ..ConsumerConfig::clone(&config)
     };
-    let mut starts = start::resolve(pool, &from, &[partition]).await?;
-    // One partition has one start.
-    let Some(start) = starts.pop() else {
-        return Ok(stream::empty().boxed());
+    let since = Instant::now();
+    let start = loop {
+        let meant = (&from, Some(topic_id));
+        let mut starts = start::resolve(pool, meant, &[partition]).await?;
+        // One partition has one start.
+        let Some(start) = starts.pop() else {
+            return Ok(stream::empty().boxed());
+        };
+        if start.at != StartAt::Latest {
+            break start;
+        }
+        // The partition has no leader. A stream would look for the end again whenever it fails
+        // before its first batch, and skip what was written in between.
+        if since.elapsed() >= config.retry_timeout {
+            return Err(ClientError::Timeout {
+                action: "find the end of the log",
+                after: config.retry_timeout,
+                last: None,
+            });
+        }
+        sleep(GROUP_CONSUMER_REOPEN_DELAY).await;
     };
     let reader = PartitionReader::new(connections, config, start).of_topic(topic_id);
     let batches = reader.into_stream().map(|batch| batch.map(ReadItem::Batch));

@@ -23,9 +23,10 @@ pub(crate) struct StartPosition {
 /// leader keeps its symbolic position until a stream resolves it.
 pub(crate) async fn resolve(
     pool: &NodePool,
-    config: &ConsumerConfig,
+    (config, topic_id): (&ConsumerConfig, Option<u64>),
     partitions: &[PartitionId],
 ) -> Result<Vec<StartPosition>, ClientError> {
+    let topic = (config.topic.as_str(), topic_id);
     let mut starts: Vec<StartPosition> = partitions
         .iter()
         .map(|&partition| {
@@ -42,7 +43,7 @@ pub(crate) async fn resolve(
         })
         .collect();
     if !config.follow || starts.iter().any(|s| s.at == StartAt::Latest) {
-        let reply = pool.list_offsets(&config.topic, partitions, None).await?;
+        let reply = pool.list_offsets(topic, partitions, None).await?;
         for start in &mut starts {
             start.resolve(&reply, false, config.follow)?;
         }
@@ -53,9 +54,7 @@ pub(crate) async fn resolve(
     for time in times {
         let with_time = starts.iter().filter(|s| s.time() == Some(time));
         let partitions: Vec<PartitionId> = with_time.map(|s| s.partition).collect();
-        let reply = pool
-            .list_offsets(&config.topic, &partitions, Some(time))
-            .await?;
+        let reply = pool.list_offsets(topic, &partitions, Some(time)).await?;
         for start in starts.iter_mut().filter(|s| s.time() == Some(time)) {
             start.resolve(&reply, true, config.follow)?;
         }

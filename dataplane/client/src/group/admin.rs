@@ -50,16 +50,48 @@ impl GroupAdmin {
 
     /// One group: its members and committed offsets. Fails with the reason `UNKNOWN_GROUP` if it
     /// does not exist.
+    ///
+    /// Reads all pages. If the group changes meanwhile, the members and offsets are those of the
+    /// time of their page, and all else is that of the last one.
     pub async fn describe(&self, group: &str) -> Result<wire::DescribeGroupReply, ClientError> {
-        self.pool
-            .call("describe group", Retry::Always, |node| {
-                let request = wire::DescribeGroupRequest {
-                    group: group.to_owned(),
-                    ..wire::DescribeGroupRequest::default()
-                };
-                async move { node.groups().describe_group(request).await }
-            })
-            .await
+        let describing = ("describe group", self.pool.deadline());
+        let (mut members, mut offsets, mut after) = (Vec::new(), Vec::new(), String::new());
+        loop {
+            let request = wire::DescribeGroupRequest {
+                group: group.to_owned(),
+                after,
+                ..wire::DescribeGroupRequest::default()
+            };
+            let mut page = self
+                .pool
+                .call_until(describing, Retry::Always, |node| {
+                    let request = request.clone();
+                    async move { node.groups().describe_group(request).await }
+                })
+                .await?;
+            members.append(&mut page.members);
+            offsets.append(&mut page.offsets);
+            let Some(next) = page.next.take() else {
+                sort(&mut offsets);
+                return Ok(wire::DescribeGroupReply {
+                    members,
+                    offsets,
+                    ..page
+                });
+            };
+            after = self.next_page(&request.after, next)?;
+        }
+    }
+
+    /// The token of the next page. One that does not change would make an endless loop.
+    fn next_page(&self, last: &str, next: String) -> Result<String, ClientError> {
+        if next != last {
+            return Ok(next);
+        }
+        Err(ClientError::Protocol {
+            endpoint: self.pool.last_replied(),
+            what: "the same page again",
+        })
     }
 
     /// The committed offsets of a group, by topic and partition; of all topics if `topics` is
@@ -69,18 +101,29 @@ impl GroupAdmin {
         group: &str,
         topics: &[String],
     ) -> Result<Vec<wire::PartitionOffset>, ClientError> {
-        let reply = self
-            .pool
-            .call("fetch committed offsets", Retry::Always, |node| {
-                let request = wire::FetchOffsetsRequest {
-                    group: group.to_owned(),
-                    topics: topics.to_vec(),
-                    ..wire::FetchOffsetsRequest::default()
-                };
-                async move { node.groups().fetch_offsets(request).await }
-            })
-            .await?;
-        Ok(reply.offsets)
+        let fetching = ("fetch committed offsets", self.pool.deadline());
+        let (mut offsets, mut after) = (Vec::new(), String::new());
+        loop {
+            let request = wire::FetchOffsetsRequest {
+                group: group.to_owned(),
+                topics: topics.to_vec(),
+                after,
+                ..wire::FetchOffsetsRequest::default()
+            };
+            let page = self
+                .pool
+                .call_until(fetching, Retry::Always, |node| {
+                    let request = request.clone();
+                    async move { node.groups().fetch_offsets(request).await }
+                })
+                .await?;
+            offsets.extend(page.offsets);
+            let Some(next) = page.next else {
+                sort(&mut offsets);
+                return Ok(offsets);
+            };
+            after = self.next_page(&request.after, next)?;
+        }
     }
 
     /// Sets committed offsets of a group without members. Returns the outcome of each, in order.
@@ -156,6 +199,11 @@ impl GroupAdmin {
             .await
             .map(|wire::DeleteGroupReply {}| ())
     }
+}
+
+/// Sorts offsets by topic and partition: pages are in the order of topic ids.
+fn sort(offsets: &mut [wire::PartitionOffset]) {
+    offsets.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
 }
 
 impl fmt::Debug for GroupAdmin {

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lograft_core::consumer_group::CommitSequence;
 use lograft_core::limits::{COMMIT_OFFSETS_MAX_COUNT, GROUP_CONSUMER_CALL_SLACK_MAX};
 use lograft_core::{NodeId, Offset, PartitionId, Reason};
 use lograft_proto::log::v1 as wire;
@@ -27,6 +28,8 @@ pub(super) struct GroupCalls {
     coordinator: AtomicU64,
     /// The session in use.
     session: Mutex<Duration>,
+    /// The number of the last commit.
+    sequence: AtomicU64,
 }
 
 /// The meaning of a failed call for a member.
@@ -69,6 +72,7 @@ impl GroupCalls {
             member_id: config.member_id(),
             session: Mutex::new(config.session_timeout),
             coordinator: AtomicU64::new(0),
+            sequence: AtomicU64::new(0),
             config,
         }
     }
@@ -165,7 +169,8 @@ impl GroupCalls {
         self.note(left).map(|wire::LeaveGroupReply {}| ())
     }
 
-    /// Commits offsets under `generation`. Returns the outcome of each.
+    /// Commits offsets under `generation`. Returns the outcome of each. MUST NOT be called again
+    /// before it has ended: the number of a commit shows which one is later.
     pub(super) async fn commit(
         &self,
         generation: u64,
@@ -174,28 +179,10 @@ impl GroupCalls {
         let deadline = self.pool.deadline();
         let mut outcomes = Vec::new();
         for chunk in commits.chunks(COMMIT_OFFSETS_MAX_COUNT) {
-            let request = wire::CommitOffsetsRequest {
-                group: self.config.group.clone(),
-                member_id: self.member_id.clone(),
-                instance_id: self.config.instance_id.clone(),
-                generation,
-                offsets: chunk.iter().map(wire_offset).collect(),
-                ..wire::CommitOffsetsRequest::default()
-            };
-            let named = ("commit offsets", deadline);
-            let stored = self
-                .pool
-                .call_at(self.coordinator(), named, Retry::Always, |node| {
-                    let request = request.clone();
-                    async move { node.groups().commit_offsets(request).await }
-                })
-                .await;
-            let results = self.note(stored)?.results;
-            if results.len() != chunk.len() {
-                return Err(ClientError::Protocol {
-                    endpoint: self.pool.last_replied(),
-                    what: "not one result for each committed offset",
-                });
+            let mut results = self.commit_chunk(generation, chunk, deadline).await?;
+            // A former process with this member id had a clock that was ahead.
+            if self.skip_superseded(&results) {
+                results = self.commit_chunk(generation, chunk, deadline).await?;
             }
             let chunk_outcomes = chunk.iter().zip(results).map(|(commit, result)| Committed {
                 commit: commit.clone(),
@@ -204,6 +191,65 @@ impl GroupCalls {
             outcomes.extend(chunk_outcomes);
         }
         Ok(outcomes)
+    }
+
+    /// One call, which has its number also when it is repeated.
+    async fn commit_chunk(
+        &self,
+        generation: u64,
+        chunk: &[ToCommit],
+        deadline: Deadline,
+    ) -> Result<Vec<wire::PartitionResult>, ClientError> {
+        let request = wire::CommitOffsetsRequest {
+            group: self.config.group.clone(),
+            member_id: self.member_id.clone(),
+            instance_id: self.config.instance_id.clone(),
+            generation,
+            sequence: self.next_sequence(SystemTime::now()),
+            offsets: chunk.iter().map(wire_offset).collect(),
+            ..wire::CommitOffsetsRequest::default()
+        };
+        let named = ("commit offsets", deadline);
+        let stored = self
+            .pool
+            .call_at(self.coordinator(), named, Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.groups().commit_offsets(request).await }
+            })
+            .await;
+        let results = self.note(stored)?.results;
+        if results.len() != chunk.len() {
+            return Err(ClientError::Protocol {
+                endpoint: self.pool.last_replied(),
+                what: "not one result for each committed offset",
+            });
+        }
+        Ok(results)
+    }
+
+    /// The number of the next commit: the time, so that it is above those of a former process with
+    /// the same member id, and always above the last one.
+    fn next_sequence(&self, now: SystemTime) -> u64 {
+        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_us = u64::try_from(since_epoch.as_micros()).unwrap_or(0);
+        let last = self.sequence.load(Ordering::Relaxed);
+        let next = now_us.max(last.saturating_add(1));
+        let next = next.min(CommitSequence::MAX.get());
+        self.sequence.store(next, Ordering::Relaxed);
+        next
+    }
+
+    /// Lets the next commit have a greater number than those that refused this one. Returns whether
+    /// there are any.
+    fn skip_superseded(&self, results: &[wire::PartitionResult]) -> bool {
+        let errors = results.iter().filter_map(|result| result.error.as_ref());
+        let superseded = errors.filter(|error| error.reason == Reason::CommitSuperseded.as_str());
+        let sequences = superseded.filter_map(|error| error.metadata.get("sequence"));
+        let greatest = sequences.filter_map(|sequence| sequence.parse().ok()).max();
+        if let Some(greatest) = greatest {
+            self.sequence.fetch_max(greatest, Ordering::Relaxed);
+        }
+        greatest.is_some()
     }
 }
 

@@ -21,8 +21,11 @@ pub enum GroupStart {
     /// The first record in the log.
     #[default]
     Earliest,
-    /// The end of the log. It is committed as soon as it is known, unless commits are manual, so
-    /// that records that are written before the first commit are not skipped by another member.
+    /// The end of the log when the partition is first read, or when it has a leader again. It is
+    /// committed as soon as it is known, unless commits are manual, so that records that are
+    /// written before the first commit are not skipped by another member. With manual commits it is
+    /// part of the first [`commit`](super::GroupConsumer::commit), which the application should
+    /// make after it was assigned the partition.
     Latest,
     /// Fail. The partition is not read until [`GroupConsumer::seek`](super::GroupConsumer::seek).
     Error,

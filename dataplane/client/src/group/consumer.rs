@@ -1,10 +1,12 @@
 //! The consumer of a group: the records of the partitions that it is assigned.
 
+mod hand_over;
+mod positions;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use lograft_core::PartitionId;
 use lograft_core::limits::{GROUP_CONSUMER_CLOSE_MAX, GROUP_CONSUMER_COMMITS_WAITING_MAX_COUNT};
 use lograft_core::record_batch::Records;
 use tokio::sync::mpsc;
@@ -16,13 +18,14 @@ use super::commits::{Commits, GroupHandle, Offsets};
 use super::config::GroupConfig;
 use super::membership::{Cursor, Membership, Progress, Step};
 use super::partition::{GroupPartition, GroupStatus};
-use super::readers::{Readers, seek_offset};
+use super::readers::Readers;
 use super::record::{GroupBatch, GroupRecord};
 use super::session::Session;
 use super::shared::{Shared, Stop};
 use crate::cluster::node_pool::NodePool;
-use crate::consumer::{AssignedReaders, StartAt};
+use crate::consumer::AssignedReaders;
 use crate::error::ClientError;
+use hand_over::{hand_over, handed_over};
 
 /// Reads the partitions that its group assigns to it, each in order. Other members of the group
 /// read the other partitions; when members join, leave or fail, partitions move between them, and
@@ -362,71 +365,6 @@ impl GroupConsumer {
         self.handle.commit_batch(batch).await
     }
 
-    /// Stops to read a partition until [`Self::resume`]. The member keeps it, and has to go on to
-    /// ask for records. Batches that were fetched are dropped and fetched again later. Returns
-    /// whether the member has the partition.
-    pub fn pause(&mut self, topic: &str, partition: PartitionId) -> bool {
-        self.set_paused(topic, partition, true)
-    }
-
-    /// Reads a paused partition on. Returns whether the member has the partition.
-    pub fn resume(&mut self, topic: &str, partition: PartitionId) -> bool {
-        self.set_paused(topic, partition, false)
-    }
-
-    fn set_paused(&mut self, topic: &str, partition: PartitionId, is_paused: bool) -> bool {
-        let Some(partition) = self.find(topic, partition) else {
-            return false;
-        };
-        let was_paused = self.handle.shared.with(|membership| {
-            let held = membership.held_mut(&partition)?;
-            Some(std::mem::replace(&mut held.is_paused, is_paused))
-        });
-        match (was_paused, is_paused) {
-            (Some(false), true) => self.stop_reading(&[partition]),
-            (Some(true), false) => self.start_reading(&[partition]),
-            _ => {}
-        }
-        true
-    }
-
-    /// Continues a partition at another position. The next commit commits it. Returns whether the
-    /// member has the partition.
-    pub fn seek(&mut self, topic: &str, partition: PartitionId, at: StartAt) -> bool {
-        let Some(partition) = self.find(topic, partition) else {
-            return false;
-        };
-        let held = self.handle.shared.with(|membership| {
-            let held = membership.held_mut(&partition)?;
-            held.seek = Some(at);
-            Some(held.clone())
-        });
-        let Some(held) = held else { return false };
-        self.stop_reading(std::slice::from_ref(&partition));
-        if self
-            .handed_out
-            .as_ref()
-            .is_some_and(|last| Arc::ptr_eq(last, &held.cursor))
-        {
-            self.handed_out = None;
-        }
-        held.cursor.restart_at(seek_offset(at));
-        self.start_reading(&[partition]);
-        true
-    }
-
-    /// The partition with this name that the member reads now.
-    fn find(&self, topic: &str, partition: PartitionId) -> Option<GroupPartition> {
-        self.handle.shared.with(|membership| {
-            let is_it = |held: &&GroupPartition| {
-                *held.topic == *topic
-                    && held.partition == partition
-                    && !membership.is_given_up(held)
-            };
-            membership.partitions().find(is_it).cloned()
-        })
-    }
-
     /// A handle that commits and shows progress from other tasks.
     pub fn handle(&self) -> GroupHandle {
         self.handle.clone()
@@ -466,43 +404,6 @@ impl GroupConsumer {
             Ok(Ok(committed)) => committed,
             Ok(Err(_)) | Err(_) => Err(ClientError::GroupClosed),
         }
-    }
-}
-
-/// Gives up revoked partitions, after the last commit if commits are automatic. Returns those that
-/// the member has got back meanwhile.
-async fn hand_over(handle: GroupHandle, revocation: u64) -> Vec<GroupPartition> {
-    let config = &handle.calls.config;
-    if config.auto_commit.is_some() {
-        // Half of the time is left for the acknowledgement.
-        let within = config.rebalance_timeout / 2;
-        let commit = handle.request(Offsets::All(Progress::Processed));
-        let failed = match timeout(within, commit).await {
-            // The member closes: its last commit has these partitions too.
-            Ok(Err(_)) if handle.shared.is_stopping() => return Vec::new(),
-            Ok(committed) => committed.err().map(|error| error.to_string()),
-            Err(_) => Some(format!("no answer within {within:?}")),
-        };
-        if let Some(error) = failed {
-            // The next owner processes these records again.
-            let group = &config.group;
-            tracing::warn!(%group, %error, "commit before hand-over failed");
-        }
-    }
-    let finish = |membership: &mut Membership| membership.finish_revoke(revocation);
-    let kept = handle.shared.with(finish);
-    handle.shared.wake();
-    kept
-}
-
-/// Waits for the end of a hand-over; without one, for ever. Cancel safe.
-async fn handed_over(
-    handing_over: &mut Option<JoinHandle<Vec<GroupPartition>>>,
-) -> Vec<GroupPartition> {
-    match handing_over {
-        // A task that was ended with its runtime has nothing to go on with.
-        Some(task) => task.await.unwrap_or_default(),
-        None => std::future::pending().await,
     }
 }
 

@@ -143,6 +143,8 @@ pub(crate) struct State {
     pub(crate) consumes: Vec<(usize, ConsumeRequest)>,
     /// If set, no node finds a leader for offsets, and says so after this time.
     pub(crate) leaderless_after: Option<Duration>,
+    /// How many replies with offsets say that the partitions have no leader.
+    pub(crate) offsets_without_leader: u32,
     pub(crate) groups: BTreeMap<String, groups::FakeGroup>,
 }
 

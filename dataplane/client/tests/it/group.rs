@@ -867,3 +867,48 @@ async fn partitions_that_stay_are_read_while_the_commit_of_others_has_no_answer(
     assert_eq!(commits.into_iter().filter(of_revoked).count(), 1);
     assert_eq!(committed(&cluster)[&revoked[0].partition.get()], 10);
 }
+
+#[tokio::test]
+async fn a_commit_is_numbered_above_those_of_a_former_process_with_a_clock_ahead() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..10).await;
+    let mut consumer = join(&client, manual("m")).await;
+    // Centuries ahead.
+    let ahead = 1 << 60;
+    group(&cluster, |group| group.sequences.insert(0, ahead));
+    for offset in 1..=2 {
+        next(&mut consumer).await;
+        consumer.commit().await.unwrap();
+        assert_eq!(committed(&cluster)[&0], offset);
+    }
+    assert_eq!(group(&cluster, |group| group.sequences[&0]), ahead + 2);
+    let commits = group(&cluster, |group| group.commits.len());
+    assert_eq!(commits, 2, "only the first one was refused, once");
+}
+
+#[tokio::test]
+async fn the_end_of_a_partition_without_a_leader_is_found_before_it_is_read() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..30).await;
+    cluster.state().offsets_without_leader = 2;
+    let config = GroupConfig {
+        start: GroupStart::Latest,
+        ..config("m")
+    };
+    let mut consumer = join(&client, config).await;
+    // Without the offset, a stream that fails before its first batch would look for it again.
+    let start = timeout(PATIENCE, async {
+        loop {
+            drop(timeout(Duration::from_millis(50), consumer.next()).await);
+            if let Some(start) = committed(&cluster).get(&0) {
+                return *start;
+            }
+        }
+    });
+    assert_eq!(start.await.unwrap(), 30);
+    assert_eq!(cluster.state().offsets_without_leader, 0);
+    fill(&client, 0, 30..31).await;
+    assert_eq!(position(&next(&mut consumer).await), (0, 30));
+}

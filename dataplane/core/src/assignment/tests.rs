@@ -54,6 +54,7 @@ pub(crate) fn create(
     apply(
         metadata,
         &Command::CreateTopic {
+            follows_default: false,
             name: name.to_owned(),
             retention,
             settings: TopicSettings::default(),
@@ -199,6 +200,29 @@ fn meta_voters_are_odd_and_silence_removes_none() {
         set(&[1, 2, 3]),
         "no node is known to be caught up"
     );
+}
+
+#[test]
+fn meta_voters_that_are_lost_change_places_and_never_get_fewer() {
+    let mut metadata = cluster(5);
+    let level = FeatureLevel(2);
+    apply(&mut metadata, &Command::FinalizeLevel { level });
+    let (node, since_ms) = (NodeId(2), 1);
+    apply(&mut metadata, &Command::MarkLost { node, since_ms });
+    let goal =
+        |now: &[u64], caught_up: &[u64]| meta_voters(&metadata, &set(now), &set(caught_up), 5);
+    assert_eq!(goal(&[1, 2, 3], &[]), set(&[1, 2, 3]), "nobody is there");
+    assert_eq!(goal(&[1, 2, 3], &[4]), set(&[1, 3, 4]), "one for one");
+    assert_eq!(
+        goal(&[1, 3, 4], &[2]),
+        set(&[1, 3, 4]),
+        "a lost one is no newcomer"
+    );
+    // First the number grows, then the lost one is replaced.
+    assert_eq!(goal(&[1, 2, 3], &[4, 5]), set(&[1, 2, 3, 4, 5]));
+    let of_three =
+        |now: &[u64], caught_up: &[u64]| meta_voters(&metadata, &set(now), &set(caught_up), 3);
+    assert_eq!(of_three(&[1, 2, 3], &[4, 5]), set(&[1, 3, 4]));
 }
 
 #[test]

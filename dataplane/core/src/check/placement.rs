@@ -5,6 +5,7 @@ use super::{CheckName, Evidence, RaisedCheck};
 use crate::assignment::{Candidate, candidates, final_replicas};
 use crate::ids::NodeId;
 use crate::metadata::{Metadata, Topic};
+use crate::replication_factor::below_factor_count;
 
 /// Replicas that are not where they could be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct PlacementFindings {
     pub single: Vec<String>,
     /// Other topics with a partition that has fewer replicas than a new topic would get; by name.
     pub few: Vec<String>,
+    /// Topics with a partition that has fewer replicas than their replication factor; by name.
+    pub below_factor: Vec<String>,
     /// Active nodes without a replica, while others have several; by id.
     pub empty: Vec<NodeId>,
 }
@@ -31,6 +34,9 @@ impl PlacementFindings {
             ..Self::default()
         };
         for topic in metadata.topics() {
+            if below_factor_count(topic) > 0 {
+                findings.below_factor.push(topic.name.clone());
+            }
             match fewest_replicas(topic) {
                 Some(1) if nodes.len() > 1 => findings.single.push(topic.name.clone()),
                 Some(count) if count < expected => findings.few.push(topic.name.clone()),
@@ -45,6 +51,7 @@ impl PlacementFindings {
         let counts = [
             (CheckName::PartitionSingleReplica, self.single.len()),
             (CheckName::PartitionFewReplicas, self.few.len()),
+            (CheckName::PartitionBelowFactor, self.below_factor.len()),
             (CheckName::NodeWithoutReplicas, self.empty.len()),
         ];
         let raised = counts.into_iter().filter(|(_, count)| *count > 0);
@@ -103,6 +110,7 @@ mod tests {
         let expected = PlacementFindings {
             single: vec!["a".to_owned(), "b".to_owned()],
             few: Vec::new(),
+            below_factor: Vec::new(),
             empty: vec![NodeId(2), NodeId(3)],
         };
         assert_eq!(findings, expected);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{self, GroupCodecError};
 use super::error::{CommitError, GroupError};
 use super::group::ConsumerGroup;
-use super::ids::{Generation, TopicPartition};
+use super::ids::{CommitSequence, Generation, TopicPartition};
 use super::member::MemberId;
 use crate::metadata::TopicId;
 
@@ -67,6 +67,8 @@ pub struct OffsetCommit {
     /// The member that commits, with the generation of the last reply to it. `None`: from outside,
     /// which needs a group without members and creates one that does not exist.
     pub member: Option<(MemberId, Generation)>,
+    /// The number of the member's commit.
+    pub sequence: CommitSequence,
     /// The partition.
     pub partition: TopicPartition,
     /// The next offset to read.
@@ -127,7 +129,7 @@ impl GroupCommand {
 impl OffsetCommit {
     /// Upper bound of the encoded size, in bytes, by which commits are gathered into an entry.
     pub fn encoded_max_bytes(&self) -> usize {
-        // Five numbers of at most 10 bytes each, and the lengths of three texts.
+        // Six numbers of at most 10 bytes each, and the lengths of three texts.
         const NUMBERS_BYTES: usize = 80;
         let member = self.member.as_ref();
         let member_bytes = member.map_or(0, |(id, _)| id.as_str().len());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::Generation;
+use super::ids::{CommitSequence, Generation};
 use crate::limits::{GROUP_TIMEOUT_MAX_MS, GROUP_TIMEOUT_MIN_MS};
 use crate::reason::Reason;
 
@@ -112,6 +112,12 @@ pub enum CommitError {
     /// The member does not have the partition, or did not have it in this generation.
     #[error("partition is not assigned to the member")]
     NotAssigned,
+    /// The member has committed with a greater sequence since: the commit is a late duplicate.
+    #[error("commit is superseded: sequence must be at least {last}, that of a later commit")]
+    Superseded {
+        /// The sequence of the commit that is in effect.
+        last: CommitSequence,
+    },
     /// The commit is from outside, and the group has members.
     #[error("group has members: stop them before its offsets are set from outside")]
     GroupNotEmpty,
@@ -195,6 +201,7 @@ impl CommitError {
         match self {
             Self::UnknownMember => Reason::UnknownMember,
             Self::NotAssigned => Reason::NotAssigned,
+            Self::Superseded { .. } => Reason::CommitSuperseded,
             Self::GroupNotEmpty => Reason::GroupNotEmpty,
             Self::LimitExceeded { .. } => Reason::LimitExceeded,
         }

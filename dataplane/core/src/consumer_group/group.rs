@@ -112,13 +112,13 @@ impl ConsumerGroup {
     }
 
     /// Checks that a member may commit for a partition, `generation` being that of the last reply
-    /// that it has seen.
+    /// that it has seen. Returns the generation since which it has the partition.
     pub fn check_commit(
         &self,
         member: &MemberId,
         generation: Generation,
         partition: TopicPartition,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Generation, CommitError> {
         let member = self.members.get(member).ok_or(CommitError::UnknownMember)?;
         let assigned = member.assigned.get(&partition).copied();
         let revoking = || member.revoking.get(&partition).map(|r| r.since);
@@ -126,7 +126,7 @@ impl ConsumerGroup {
         // A member that got the partition only after the reply it knows of does not read it yet:
         // the commit is from an earlier time at which it had the partition, or from nowhere.
         if (since..=self.generation).contains(&generation) {
-            return Ok(());
+            return Ok(since);
         }
         Err(CommitError::NotAssigned)
     }

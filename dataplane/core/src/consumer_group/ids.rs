@@ -16,6 +16,14 @@ use crate::metadata::TopicId;
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
+/// The place of a commit among the commits of its member: greater than that of all earlier ones. 0:
+/// the member does not number its commits.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct CommitSequence(pub u64);
+
 /// A partition of a topic, whatever name the topic has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicPartition {
@@ -42,6 +50,24 @@ impl Generation {
 }
 
 impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl CommitSequence {
+    /// That of a commit without a number.
+    pub const NONE: Self = Self(0);
+    /// The greatest one. There is room above it, so that the next one can be computed.
+    pub const MAX: Self = Self(i64::MAX.cast_unsigned());
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for CommitSequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

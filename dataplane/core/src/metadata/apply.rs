@@ -5,9 +5,10 @@ mod coordinators;
 mod nodes;
 mod partitions;
 mod rebalancing;
+mod recovery;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition, Rebalancing};
@@ -48,39 +49,12 @@ impl Metadata {
             } => self.init_cluster(*cluster_id, first_node, *level),
             Command::RegisterNode(registration) => self.register_node(registration),
             Command::UpdateNode { node, registration } => self.update_node(*node, registration),
-            Command::CreateTopic {
-                name,
-                retention,
-                settings,
-                assignment,
-            } => {
-                let config = TopicConfig {
-                    retention: *retention,
-                    settings: *settings,
-                };
-                self.create_topic(name, config, assignment)
-            }
-            Command::AlterTopic {
-                name,
-                retention,
-                settings,
-                reset,
-                growth,
-                topic_id,
-            } => {
-                let change = ConfigChange {
-                    retention: *retention,
-                    settings: *settings,
-                    reset,
-                };
-                self.alter_topic((name, *topic_id), change, growth.as_ref())
-            }
-            Command::DeleteTopic { name, topic_id } => self.delete_topic(name, *topic_id),
+            Command::CreateTopic { .. }
+            | Command::AlterTopic { .. }
+            | Command::DeleteTopic { .. } => self.dispatch_topic(command),
             Command::AllocateProducers { count } => self.allocate_producers(*count),
             Command::SetPreferredLeader { group, node } => self.set_preferred_leader(*group, *node),
-            Command::StartPartition { group } => {
-                self.edit(*group, |partition| partition.started = true)
-            }
+            Command::StartPartition { group } => self.start_partition(*group),
             Command::SetTarget { group, replicas } => self.set_target(*group, replicas),
             Command::CommitMove { group, replicas } => self.commit_move(*group, replicas),
             Command::ReportDamage { group, node } => self.report_damage(*group, *node),
@@ -90,6 +64,8 @@ impl Metadata {
             Command::RemoveNode { node } => self.remove_node(*node),
             Command::UndrainNode { node } => self.undrain_node(*node),
             Command::RestNode { node, until_ms } => self.rest_node(*node, *until_ms),
+            Command::MarkLost { node, since_ms } => self.mark_lost(*node, *since_ms),
+            Command::FindNode { node } => self.find_node(*node),
             Command::ChangeRules {
                 changes,
                 changed_by,
@@ -97,15 +73,70 @@ impl Metadata {
             } => self.change_rules(changes, changed_by, *changed_at_ms),
             Command::ChangeRevocations {
                 changes,
-                changed_by: _,
                 changed_at_ms,
+                ..
             } => self.change_revocations(changes, *changed_at_ms),
             Command::CreateCoordinators { assignment } => self.create_coordinators(assignment),
             Command::StartRebalance => Ok(self.start_rebalance()),
             Command::PauseRebalance { is_paused } => Ok(self.pause_rebalance(*is_paused)),
             Command::EndRebalance { request } => Ok(self.end_rebalance(*request)),
+            Command::RecoverPartition {
+                group,
+                node,
+                from,
+                at_ms,
+            } => self.recover_partition((*group, *node), *from, *at_ms),
+            Command::CommitRecovery { group, epoch } => self.commit_recovery(*group, *epoch),
+            Command::RecoverMetadata { epoch, at_ms, lost } => {
+                self.recover_metadata(*epoch, *at_ms, lost)
+            }
             Command::FinalizeLevel { level } => Ok(self.finalize_level(*level)),
         }
+    }
+
+    fn dispatch_topic(&mut self, command: &Command) -> Applied {
+        match command {
+            Command::CreateTopic {
+                name,
+                retention,
+                settings,
+                assignment,
+                follows_default,
+            } => {
+                let config = TopicConfig {
+                    retention: *retention,
+                    settings: *settings,
+                };
+                self.create_topic(name, config, assignment, *follows_default)
+            }
+            Command::AlterTopic {
+                name,
+                retention,
+                settings,
+                reset,
+                growth,
+                topic_id,
+                replication_factor,
+            } => {
+                let change = ConfigChange {
+                    retention: *retention,
+                    settings: *settings,
+                    reset,
+                };
+                self.alter_topic(
+                    (name, *topic_id),
+                    change,
+                    growth.as_ref(),
+                    *replication_factor,
+                )
+            }
+            Command::DeleteTopic { name, topic_id } => self.delete_topic(name, *topic_id),
+            _ => Ok(Outcome::Done),
+        }
+    }
+
+    fn start_partition(&mut self, group: GroupId) -> Applied {
+        self.edit(group, |partition| partition.started = true)
     }
 
     fn finalize_level(&mut self, level: FeatureLevel) -> Outcome {
@@ -164,13 +195,19 @@ impl Metadata {
         Ok(Outcome::Done)
     }
 
+    /// Checks replicas of partitions. `staying` are nodes that have a replica already and may keep
+    /// it, although they cannot take new ones.
     fn validate_assignment(
         &self,
-        assignment: &[Vec<NodeId>],
+        (assignment, staying): (&[Vec<NodeId>], &[NodeId]),
         replication_factor: u32,
     ) -> Result<(), MetaError> {
-        let active: BTreeMap<NodeId, &Node> = self.active_nodes().map(|n| (n.id, n)).collect();
-        topic::validate_replication_factor(replication_factor, active.len())?;
+        let allowed: BTreeSet<NodeId> = self
+            .active_nodes()
+            .map(|node| node.id)
+            .chain(staying.iter().copied())
+            .collect();
+        topic::validate_replication_factor(replication_factor, allowed.len())?;
         for (position, replicas) in assignment.iter().enumerate() {
             if count_u32(replicas.len()) != replication_factor || !topic::is_distinct(replicas) {
                 return Err(MetaError::BadAssignment {
@@ -180,7 +217,7 @@ impl Metadata {
             }
             for node in replicas {
                 self.member(*node)?;
-                if !active.contains_key(node) {
+                if !allowed.contains(node) {
                     return Err(MetaError::NodeDecommissioned { node: *node });
                 }
             }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Metadata, NextIds, Node, Rebalancing, Topic};
+use super::{Metadata, NextIds, Node, Rebalancing, Recoveries, Topic};
 use crate::acl::{RevocationTable, RuleTable, StoredRule};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, PartitionId};
@@ -73,6 +73,8 @@ struct StoredMetadata<N, T> {
     revocations: RevocationTable,
     #[serde(default, skip_serializing_if = "Rebalancing::is_default")]
     rebalancing: Rebalancing,
+    #[serde(default, skip_serializing_if = "Recoveries::is_empty")]
+    recoveries: Recoveries,
 }
 
 /// Without a bound on `T`, which `#[serde(default)]` would ask for.
@@ -131,6 +133,7 @@ impl Metadata {
             rules: self.rules.iter().collect(),
             revocations: (*self.revocations).clone(),
             rebalancing: self.rebalancing,
+            recoveries: self.recoveries.clone(),
         };
         let version = if self.finalized_level == FeatureLevel::ZERO {
             VERSION
@@ -156,6 +159,7 @@ impl Metadata {
             rules: Arc::new(rules_of(stored.rules)?),
             revocations: Arc::new(stored.revocations),
             rebalancing: stored.rebalancing,
+            recoveries: stored.recoveries,
         };
         for node in stored.nodes {
             let is_allocated = node.id < metadata.next.node;

@@ -7,6 +7,7 @@ use super::{MetaError, RegistrationToken, TopicId};
 use crate::acl::{Principal, RevocationChange, RuleChange};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, ProducerId};
+use crate::recovery::RecoveryEpoch;
 use crate::retention::RetentionPolicy;
 use crate::topic_config::{TopicKey, TopicSettings};
 
@@ -50,6 +51,10 @@ pub enum Command {
         settings: TopicSettings,
         /// The replicas of each partition, the same number for all.
         assignment: Vec<Vec<NodeId>>,
+        /// Whether nobody asked for this number of replicas: it grows with the cluster, up to the
+        /// default. Feature level 2.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        follows_default: bool,
     },
     /// Changes a topic. A setting that is `None` does not change.
     AlterTopic {
@@ -71,6 +76,10 @@ pub enum Command {
         /// name. Feature level 2.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         topic_id: Option<TopicId>,
+        /// The new number of replicas of each partition. The partitions get there by moves that are
+        /// planned afterwards. Feature level 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replication_factor: Option<FactorChange>,
     },
     /// Deletes a topic. Not idempotent: fails if the topic does not exist.
     DeleteTopic {
@@ -156,6 +165,20 @@ pub enum Command {
         /// The end of the exclusion, milliseconds since the Unix epoch.
         until_ms: i64,
     },
+    /// Marks a node as lost for good: its replicas are replaced by replicas on other nodes. Refused
+    /// if the other active nodes are too few for that. Feature level 2.
+    MarkLost {
+        /// The node.
+        node: NodeId,
+        /// The time of the last sign of it, milliseconds since the Unix epoch.
+        since_ms: i64,
+    },
+    /// Records that a lost node is back, and cancels the moves off it that are in progress.
+    /// Replicas that were replaced already stay where they are. Feature level 2.
+    FindNode {
+        /// The node.
+        node: NodeId,
+    },
     /// Changes the authorization rules, all changes or none. Feature level 2.
     ChangeRules {
         /// The changes, in order.
@@ -193,6 +216,34 @@ pub enum Command {
         /// The request, `Rebalancing::requests` when it was planned.
         request: u64,
     },
+    /// Makes one replica of a partition that lost its majority the only one, in a new recovery
+    /// epoch. Feature level 2.
+    RecoverPartition {
+        /// The partition's group.
+        group: GroupId,
+        /// The node of the surviving replica.
+        node: NodeId,
+        /// The epoch that the proposer has seen. The command is refused if it is another one.
+        from: RecoveryEpoch,
+        /// The time, milliseconds since the Unix epoch.
+        at_ms: i64,
+    },
+    /// Records that the survivor of a partition leads its group alone. Feature level 2.
+    CommitRecovery {
+        /// The partition's group.
+        group: GroupId,
+        /// The epoch.
+        epoch: RecoveryEpoch,
+    },
+    /// Records that the meta group was recovered: its leader is the survivor. Feature level 2.
+    RecoverMetadata {
+        /// The epoch of the meta group. A lower one than the recorded one changes nothing.
+        epoch: RecoveryEpoch,
+        /// The time, milliseconds since the Unix epoch.
+        at_ms: i64,
+        /// The members that did not answer.
+        lost: Vec<NodeId>,
+    },
     /// Finalizes a feature level. A lower level than the finalized one changes nothing.
     FinalizeLevel {
         /// The level.
@@ -228,6 +279,17 @@ pub struct Growth {
     pub total: u32,
     /// The replicas of each new partition.
     pub assignment: Vec<Vec<NodeId>>,
+}
+
+/// A new replication factor of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactorChange {
+    /// The number of replicas of each partition.
+    pub count: u32,
+    /// Whether it grows with the cluster, up to the default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_default: bool,
 }
 
 /// The outcome of an applied command.
@@ -270,11 +332,18 @@ impl Command {
     /// `FinalizeLevel` is proposed only once all nodes have reported that they know its level.
     pub fn level(&self) -> FeatureLevel {
         match self {
-            Self::CreateTopic { settings, .. } => settings.level(),
+            Self::CreateTopic {
+                settings,
+                follows_default,
+                ..
+            } => settings
+                .level()
+                .max(Self::level_of_factor(*follows_default)),
             Self::AlterTopic {
                 settings,
                 reset,
                 topic_id,
+                replication_factor,
                 ..
             } => {
                 // Level 0 does not know the field, whichever keys it has.
@@ -282,15 +351,22 @@ impl Command {
                     .iter()
                     .map(|key| key.info().level.max(FeatureLevel(1)));
                 let reset = reset.fold(settings.level(), FeatureLevel::max);
-                reset.max(Self::level_of_topic_id(*topic_id))
+                reset
+                    .max(Self::level_of_topic_id(*topic_id))
+                    .max(Self::level_of_factor(replication_factor.is_some()))
             }
             Self::DeleteTopic { topic_id, .. } => Self::level_of_topic_id(*topic_id),
-            Self::ChangeRules { .. }
+            Self::MarkLost { .. }
+            | Self::FindNode { .. }
+            | Self::ChangeRules { .. }
             | Self::ChangeRevocations { .. }
             | Self::CreateCoordinators { .. }
             | Self::StartRebalance
             | Self::PauseRebalance { .. }
-            | Self::EndRebalance { .. } => FeatureLevel(2),
+            | Self::EndRebalance { .. }
+            | Self::RecoverPartition { .. }
+            | Self::CommitRecovery { .. }
+            | Self::RecoverMetadata { .. } => FeatureLevel(2),
             Self::InitCluster { .. }
             | Self::FinalizeLevel { .. }
             | Self::RegisterNode(_)
@@ -312,6 +388,21 @@ impl Command {
 
     /// The feature level from which on `AlterTopic` and `DeleteTopic` have a topic id.
     pub const TOPIC_ID_LEVEL: FeatureLevel = FeatureLevel(2);
+
+    /// The feature level from which on a draining or lost node may stay in a new target, which may
+    /// have another number of replicas.
+    pub(super) const FREE_TARGET_LEVEL: FeatureLevel = FeatureLevel(2);
+
+    /// The feature level from which on the replication factor of a topic can change.
+    pub const FACTOR_LEVEL: FeatureLevel = FeatureLevel(2);
+
+    fn level_of_factor(is_used: bool) -> FeatureLevel {
+        if is_used {
+            Self::FACTOR_LEVEL
+        } else {
+            FeatureLevel::ZERO
+        }
+    }
 
     fn level_of_topic_id(topic_id: Option<TopicId>) -> FeatureLevel {
         topic_id.map_or(FeatureLevel::ZERO, |_| Self::TOPIC_ID_LEVEL)
@@ -339,12 +430,17 @@ impl Command {
             Self::RemoveNode { .. } => "remove_node",
             Self::UndrainNode { .. } => "undrain_node",
             Self::RestNode { .. } => "rest_node",
+            Self::MarkLost { .. } => "mark_lost",
+            Self::FindNode { .. } => "find_node",
             Self::ChangeRules { .. } => "change_rules",
             Self::ChangeRevocations { .. } => "change_revocations",
             Self::CreateCoordinators { .. } => "create_coordinators",
             Self::StartRebalance => "start_rebalance",
             Self::PauseRebalance { .. } => "pause_rebalance",
             Self::EndRebalance { .. } => "end_rebalance",
+            Self::RecoverPartition { .. } => "recover_partition",
+            Self::CommitRecovery { .. } => "commit_recovery",
+            Self::RecoverMetadata { .. } => "recover_metadata",
         }
     }
 

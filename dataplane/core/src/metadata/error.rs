@@ -9,6 +9,7 @@ use crate::acl::RuleError;
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::reason::Reason;
+use crate::recovery::RecoveryEpoch;
 use crate::topic::TopicError;
 
 /// The rejection of a command, which then changed nothing on any node. It is replicated as part of
@@ -142,6 +143,24 @@ pub enum MetaError {
         /// The node.
         node: NodeId,
     },
+    /// The partition is of another recovery epoch. Feature level 2.
+    #[error("recovery epoch of group {group} is {current}, the request is for {asked}")]
+    OtherRecovery {
+        /// The partition's group.
+        group: GroupId,
+        /// The epoch of the group.
+        current: RecoveryEpoch,
+        /// The epoch in the command.
+        asked: RecoveryEpoch,
+    },
+    /// The recovery of the partition is in progress. Feature level 2.
+    #[error("group {group} is being recovered on node {node}")]
+    Recovering {
+        /// The partition's group.
+        group: GroupId,
+        /// The node of the surviving replica.
+        node: NodeId,
+    },
     /// The partition is not being moved to these nodes.
     #[error("group {group} is not being moved to nodes {}", NodeList(replicas))]
     OtherTarget {
@@ -164,6 +183,19 @@ pub enum MetaError {
         /// The number of active nodes that would remain.
         active: usize,
         /// The number of nodes needed: the largest replication factor of a topic.
+        needed: usize,
+    },
+    /// Too few active nodes would remain to replace the replicas of a lost node. Feature level 2.
+    #[error(
+        "active nodes must be at least {needed} without node {node} to replace its replicas, got \
+         {active}"
+    )]
+    NoSpareNode {
+        /// The node.
+        node: NodeId,
+        /// The number of active nodes without it.
+        active: usize,
+        /// The number of nodes needed.
         needed: usize,
     },
     /// A feature is used before its level is finalized.
@@ -239,9 +271,12 @@ impl MetaError {
             Self::UnknownGroup { .. } => Reason::UnknownPartition,
             Self::UnknownNode { .. } => Reason::UnknownNode,
             Self::NodeDecommissioned { .. } => Reason::NodeDecommissioned,
-            Self::NotStarted { .. } | Self::OtherRepair { .. } => Reason::NotReady,
+            Self::NotStarted { .. } | Self::OtherRepair { .. } | Self::Recovering { .. } => {
+                Reason::NotReady
+            }
+            Self::OtherRecovery { .. } => Reason::OtherRecoveryEpoch,
             Self::OnlyReplica { .. } => Reason::ReplicaCorrupt,
-            Self::TooFewNodes { .. } => Reason::TooFewNodes,
+            Self::TooFewNodes { .. } | Self::NoSpareNode { .. } => Reason::TooFewNodes,
             Self::NotFinalized { .. } => Reason::FeatureNotFinalized,
             Self::UnknownLevel { .. } | Self::UnknownCommand { .. } => Reason::VersionTooOld,
             Self::NodeNotDrained { .. } => Reason::NodeNotDrained,
@@ -276,7 +311,9 @@ impl MetaError {
             }
             Self::Topic(error) => Some(error.bound()),
             Self::Rule(error) => Some(error.bound()),
-            Self::TooFewNodes { needed, .. } => Some(needed.to_string()),
+            Self::TooFewNodes { needed, .. } | Self::NoSpareNode { needed, .. } => {
+                Some(needed.to_string())
+            }
             Self::NotFinalized { level, .. } => Some(format!("feature level {level} or newer")),
             Self::UnknownLevel { known, .. } => Some(format!("0..={known}")),
             _ => None,

@@ -47,6 +47,7 @@ fn ids(numbers: &[u64]) -> Vec<NodeId> {
 
 pub(crate) fn create(name: &str, assignment: &[&[u64]]) -> Command {
     Command::CreateTopic {
+        follows_default: false,
         name: name.to_owned(),
         retention: RetentionPolicy::default(),
         settings: TopicSettings::default(),
@@ -55,7 +56,7 @@ pub(crate) fn create(name: &str, assignment: &[&[u64]]) -> Command {
 }
 
 /// Applies a command that must be rejected, and checks that nothing changed.
-fn rejected(metadata: &mut Metadata, command: &Command) -> MetaError {
+pub(crate) fn rejected(metadata: &mut Metadata, command: &Command) -> MetaError {
     let before = metadata.clone();
     let error = metadata.apply(command, LogIndex(1000)).unwrap_err();
     assert_eq!(
@@ -163,6 +164,7 @@ fn a_topic_is_created_altered_and_deleted() {
         ms: None,
     };
     let alter = Command::AlterTopic {
+        replication_factor: None,
         name: "t".into(),
         retention: Some(policy),
         settings: TopicSettings::default(),
@@ -181,6 +183,7 @@ fn a_topic_is_created_altered_and_deleted() {
     assert_eq!(once.unwrap().partition_count(), 3);
 
     let shrink = Command::AlterTopic {
+        replication_factor: None,
         name: "t".into(),
         retention: Some(RetentionPolicy::default()),
         settings: TopicSettings::default(),
@@ -228,6 +231,7 @@ fn a_request_for_a_former_topic_does_not_touch_the_one_that_has_its_name() {
     apply(&mut metadata, &create("t", &[&[1]]));
     let current = metadata.topic("t").unwrap().id;
     let alter = |topic_id| Command::AlterTopic {
+        replication_factor: None,
         name: "t".into(),
         retention: Some(RetentionPolicy::default()),
         settings: TopicSettings::default(),
@@ -730,51 +734,62 @@ fn any_command() -> impl Strategy<Value = Command> {
         .prop_map(|bytes| RetentionPolicy { bytes, ms: None });
     let assignment = prop::collection::vec(any_nodes(), 0..3);
     prop_oneof![
-        1 => Just(init()),
-        6 => (0u8..8).prop_map(|n| Command::RegisterNode(registration(n))),
-        1 => (node.clone(), 0u8..8)
-            .prop_map(|(node, n)| Command::UpdateNode { node, registration: registration(n) }),
-        8 => (name.clone(), policy.clone(), assignment.clone()).prop_map(
-            |(name, retention, assignment)| Command::CreateTopic {
-                name, retention, settings: TopicSettings::default(), assignment
-            }
-        ),
-        3 => (name.clone(), prop::option::of(policy), 0u32..5, assignment).prop_map(
-            |(name, retention, total, assignment)| Command::AlterTopic {
-                name,
-                retention,
-                settings: TopicSettings {
-                    batch_max_bytes: (total > 2).then_some(total * 1000),
-                    ..TopicSettings::default()
-                },
-                reset: (total < 2).then_some(TopicKey::BatchMaxBytes).into_iter().collect(),
-                growth: Some(Growth { total, assignment }),
-                topic_id: (total == 4).then_some(TopicId(1)),
-            }
-        ),
-        1 => (name, prop::option::of((1u64..4).prop_map(TopicId)))
-            .prop_map(|(name, topic_id)| Command::DeleteTopic { name, topic_id }),
-        1 => (0u32..3).prop_map(|count| Command::AllocateProducers { count }),
-        2 => (group.clone(), node.clone())
-            .prop_map(|(group, node)| Command::SetPreferredLeader { group, node }),
-        6 => group.clone().prop_map(|group| Command::StartPartition { group }),
-        6 => (group.clone(), any_nodes())
-            .prop_map(|(group, replicas)| Command::SetTarget { group, replicas }),
-        3 => (group.clone(), node.clone())
-            .prop_map(|(group, node)| Command::ReportDamage { group, node }),
-        2 => (group.clone(), node.clone())
-            .prop_map(|(group, node)| Command::CommitEviction { group, node }),
-        2 => (group.clone(), node.clone())
-            .prop_map(|(group, node)| Command::CommitRepair { group, node }),
-        4 => (group, any_nodes())
-            .prop_map(|(group, replicas)| Command::CommitMove { group, replicas }),
-        3 => node.clone().prop_map(|node| Command::DrainNode { node }),
-        1 => node.clone().prop_map(|node| Command::UndrainNode { node }),
-        1 => (node.clone(), any::<i64>())
-            .prop_map(|(node, until_ms)| Command::RestNode { node, until_ms }),
-        1 => (0u32..3).prop_map(|n| Command::FinalizeLevel { level: FeatureLevel(n) }),
-        3 => node.prop_map(|node| Command::RemoveNode { node }),
-    ]
+           1 => Just(init()),
+           6 => (0u8..8).prop_map(|n| Command::RegisterNode(registration(n))),
+           1 => (node.clone(), 0u8..8)
+               .prop_map(|(node, n)| Command::UpdateNode { node, registration: registration(n) }),
+           8 => (name.clone(), policy.clone(), assignment.clone()).prop_map(
+               |(name, retention, assignment)| Command::CreateTopic {
+    follows_default: false,
+                   name, retention, settings: TopicSettings::default(), assignment
+               }
+           ),
+           3 => (name.clone(), prop::option::of(policy), 0u32..5, assignment).prop_map(
+               |(name, retention, total, assignment)| Command::AlterTopic {
+    replication_factor: None,
+                   name,
+                   retention,
+                   settings: TopicSettings {
+                       batch_max_bytes: (total > 2).then_some(total * 1000),
+                       ..TopicSettings::default()
+                   },
+                   reset: (total < 2).then_some(TopicKey::BatchMaxBytes).into_iter().collect(),
+                   growth: Some(Growth { total, assignment }),
+                   topic_id: (total == 4).then_some(TopicId(1)),
+               }
+           ),
+           1 => (name, prop::option::of((1u64..4).prop_map(TopicId)))
+               .prop_map(|(name, topic_id)| Command::DeleteTopic { name, topic_id }),
+           1 => (0u32..3).prop_map(|count| Command::AllocateProducers { count }),
+           2 => (group.clone(), node.clone())
+               .prop_map(|(group, node)| Command::SetPreferredLeader { group, node }),
+           6 => group.clone().prop_map(|group| Command::StartPartition { group }),
+           6 => (group.clone(), any_nodes())
+               .prop_map(|(group, replicas)| Command::SetTarget { group, replicas }),
+           3 => (group.clone(), node.clone())
+               .prop_map(|(group, node)| Command::ReportDamage { group, node }),
+           2 => (group.clone(), node.clone())
+               .prop_map(|(group, node)| Command::CommitEviction { group, node }),
+           2 => (group.clone(), node.clone())
+               .prop_map(|(group, node)| Command::CommitRepair { group, node }),
+           4 => (group.clone(), any_nodes())
+               .prop_map(|(group, replicas)| Command::CommitMove { group, replicas }),
+           3 => node.clone().prop_map(|node| Command::DrainNode { node }),
+           1 => node.clone().prop_map(|node| Command::UndrainNode { node }),
+           1 => (node.clone(), any::<i64>())
+               .prop_map(|(node, until_ms)| Command::RestNode { node, until_ms }),
+           1 => (0u32..3).prop_map(|n| Command::FinalizeLevel { level: FeatureLevel(n) }),
+        2 => (group.clone(), node.clone(), 0u64..3).prop_map(|(group, node, generation)| {
+            let from = RecoveryEpoch::new(generation, node).unwrap_or_default();
+            let from = if generation == 0 { RecoveryEpoch::ZERO } else { from };
+            Command::RecoverPartition { group, node, from, at_ms: 1 }
+        }),
+        2 => (group.clone(), node.clone(), 1u64..3).prop_map(|(group, node, generation)| {
+            let epoch = RecoveryEpoch::new(generation, node).unwrap_or_default();
+            Command::CommitRecovery { group, epoch }
+        }),
+           3 => node.prop_map(|node| Command::RemoveNode { node }),
+       ]
 }
 
 /// All ids that were ever allocated, to check that none is allocated twice.
@@ -821,10 +836,13 @@ impl AllocatedIds {
 fn check_invariants(metadata: &Metadata) {
     for place in metadata.partitions() {
         let partition = place.partition;
-        assert_eq!(
+        let (count, factor) = (
             partition.replicas.len(),
-            place.topic.replication_factor as usize
+            place.topic.replication_factor as usize,
         );
+        // A recovery leaves one replica, and the partition grows back.
+        let is_recovered = partition.recovery.is_some() && (1..factor).contains(&count);
+        assert!(count == factor || is_recovered, "{count} replicas");
         let mut seen = BTreeSet::new();
         for node in partition.hosts() {
             assert!(seen.insert(node), "a host is listed twice");
@@ -839,7 +857,12 @@ fn check_invariants(metadata: &Metadata) {
         }
         if let Some(target) = &partition.target {
             assert!(partition.started, "moved before it was initialized");
-            assert_eq!(target.len(), partition.replicas.len());
+            assert!(
+                partition.pending_recovery().is_none(),
+                "moved before it leads"
+            );
+            let grown = partition.recovery.is_some() && target.len() > count;
+            assert!(target.len() == count || (grown && target.len() <= factor));
         }
         let found = metadata
             .group(partition.group)
@@ -906,6 +929,7 @@ proptest! {
 
 fn limit(batch_max_bytes: Option<u32>, reset: &[TopicKey]) -> Command {
     Command::AlterTopic {
+        replication_factor: None,
         name: "t".into(),
         retention: None,
         settings: TopicSettings {

@@ -74,7 +74,9 @@ impl Layout {
         });
         let partitions = metadata.partitions().map(|place| {
             let partition = place.partition;
-            let is_changing = partition.target.is_some() || partition.repair.is_some();
+            let is_changing = partition.target.is_some()
+                || partition.repair.is_some()
+                || partition.pending_recovery().is_some();
             BalancedPartition {
                 group: partition.group,
                 replicas: final_replicas(partition).to_vec(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lograft_core::{ClusterId, EntryKind, GroupId, NodeId, Proposal, Term};
+use lograft_core::{ClusterId, EntryKind, GroupId, NodeId, Proposal, RecoveryEpoch, Term};
 use lograft_raft::{
     Committed, ElectionTurn, GroupConfig, GroupStart, GroupStatus, ProposeError, RaftError,
     RaftGroup, RaftTiming, Role,
@@ -177,6 +177,7 @@ impl Cluster {
         let config = GroupConfig {
             group: GROUP,
             node,
+            epoch: RecoveryEpoch::ZERO,
             timing: self.timing,
             turn: ElectionTurn::among(&[], node),
             start: self.next_start,
@@ -277,6 +278,11 @@ impl Cluster {
         let (path, _) = &segments[nth];
         let at = 200 + seed * 4096 % 40_000;
         disk.fail_reads(path, at..at + 512);
+    }
+
+    /// The storage of a node without a replica.
+    pub(crate) async fn stopped_storage(&self, node: NodeId) -> Storage {
+        self.storage(node).await
     }
 
     /// Closes a node's replica and sets its files aside.

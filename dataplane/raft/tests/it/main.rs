@@ -13,4 +13,5 @@ mod net;
 mod older_disk;
 mod power;
 mod purging;
+mod recovery;
 mod sum;

@@ -204,6 +204,26 @@ impl AdminService for AdminApi {
             .map(Response::new)
     }
 
+    async fn recover_groups(
+        &self,
+        request: Request<proto::RecoverGroupsRequest>,
+    ) -> Answer<proto::RecoverGroupsReply> {
+        let by = self.authorize(request.extensions(), Method::AdminRecoverGroups)?;
+        admin::recover_groups(&self.control, request.into_inner(), &by)
+            .await
+            .map(Response::new)
+    }
+
+    async fn recover_metadata(
+        &self,
+        request: Request<proto::RecoverMetadataRequest>,
+    ) -> Answer<proto::RecoverMetadataReply> {
+        self.authorize(request.extensions(), Method::AdminRecoverMetadata)?;
+        admin::recover_metadata(&self.control, &request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
     async fn finalize_level(
         &self,
         request: Request<proto::FinalizeLevelRequest>,

@@ -11,20 +11,25 @@ use lograft_core::limits::{
 use lograft_proto::Method;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::group_service_server::{GroupService, GroupServiceServer};
+use prost::Message as _;
 use tonic::{Extensions, Request, Response, Status};
 
 use super::groups::{decode, encode};
+use super::log_service::held;
 use super::principal::{ForwardMarks, on_behalf_of};
 use crate::access::Access;
 use crate::api::call_rules::rule_of;
 use crate::api::caller::principal;
 use crate::api::group_calls;
+use crate::api::held_reply::hold;
 use crate::error::ApiError;
 use crate::serving::consumer_groups::GroupEngine;
+use crate::serving::consumer_groups::page::{PageRequest, page_limit};
 use crate::serving::consumer_groups::poll::other_answer;
 use crate::serving::consumer_groups::request::{
     CommitRequest, GroupAnswer, GroupCall, GroupRequest, GroupTarget, ListRequest,
 };
+use crate::serving::reply_memory::ReplyAccount;
 
 /// The group service of a node. Clones share its engine.
 #[derive(Clone)]
@@ -64,13 +69,26 @@ impl GroupApi {
         group_calls::call(&self.engine, &self.access, request).await
     }
 
+    /// The memory for the replies to a call.
+    fn account(&self, target: &GroupTarget) -> ReplyAccount {
+        let is_forwarded = target.is_forwarded;
+        self.engine.reply_account(&target.principal, is_forwarded)
+    }
+
     async fn member(
         &self,
         target: GroupTarget,
         call: GroupCall,
     ) -> Result<Response<proto::MemberReply>, Status> {
+        let account = self.account(&target);
         match self.call(target, call).await? {
-            GroupAnswer::Member(answer) => Ok(Response::new(encode::member(answer))),
+            // Not refused: the member would lose its session.
+            GroupAnswer::Member(answer) => {
+                let mut response = Response::new(encode::member(answer));
+                let memory = account.count(response.get_ref().encoded_len());
+                hold(response.extensions_mut(), account, Some(memory));
+                Ok(response)
+            }
             other => Err(other_answer(&other).into()),
         }
     }
@@ -136,12 +154,10 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupFetchOffsets, asked)?;
-        let call = GroupCall::Offsets(message.topics);
+        let call = GroupCall::Offsets(decode::offsets(message)?);
+        let account = self.account(&target);
         match self.call(target, call).await? {
-            GroupAnswer::Offsets(found) => {
-                let offsets = encode::offsets(found);
-                Ok(Response::new(proto::FetchOffsetsReply { offsets }))
-            }
+            GroupAnswer::Offsets(page) => held(account, encode::offsets_page(page)),
             other => Err(other_answer(&other).into()),
         }
     }
@@ -193,7 +209,8 @@ impl GroupService for GroupApi {
             .await?;
         let has_more = groups.len() > max_count;
         groups.truncate(max_count);
-        Ok(Response::new(encode::listed(groups, has_more)))
+        let account = self.engine.reply_account(&principal, forwarded);
+        held(account, encode::listed(groups, has_more))
     }
 
     async fn describe_group(
@@ -203,9 +220,11 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupDescribeGroup, asked)?;
-        match self.call(target, GroupCall::Describe).await? {
+        let page = PageRequest::new(("after", &message.after), page_limit(message.limit))?;
+        let account = self.account(&target);
+        match self.call(target, GroupCall::Describe(page)).await? {
             GroupAnswer::Described(description) => {
-                Ok(Response::new(encode::described(message.group, description)))
+                held(account, encode::described(message.group, description))
             }
             other => Err(other_answer(&other).into()),
         }

@@ -3,16 +3,16 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, FuturesUnordered};
-use lograft_core::GroupId;
 use lograft_core::limits::{
     HEARTBEATS_ANSWERS_GATHER_MAX, HEARTBEATS_ANSWERS_MAX, HEARTBEATS_MAX_COUNT,
 };
+use lograft_core::{GroupId, RecoveryEpoch};
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::heartbeat_answer::Result as Answer;
 use lograft_raft::RaftGroup;
 use tonic::Status;
 
-use super::peer_checks::{GroupLookup, PeerRefusal, Sender, find_group};
+use super::peer_checks::{GroupLookup, PeerRefusal, Sender, find_member};
 use super::status::{malformed, raft_failed};
 use crate::convert::{self, ConvertError};
 use crate::exchange::NodeExchange;
@@ -43,11 +43,19 @@ pub(super) fn answers(
     let asked: FuturesUnordered<_> = (0..)
         .zip(heartbeats)
         .map(|(position, heartbeat)| {
-            let proto::Heartbeat { group_id, request } = heartbeat;
-            let group = find_group(lookup, GroupId(group_id));
+            let proto::Heartbeat {
+                group_id,
+                request,
+                recovery_epoch,
+            } = heartbeat;
+            let epoch = RecoveryEpoch(recovery_epoch);
+            let group = find_member(lookup, GroupId(group_id), epoch);
             async move {
+                let known = group.as_ref().err().map(PeerRefusal::recovery_epoch);
+                let known = known.unwrap_or_default();
                 let answered = answer(group, request).await;
-                let result = Some(answered.map_or_else(|status| refused(&status), Answer::Reply));
+                let result = answered.map_or_else(|status| refused(&status, known), Answer::Reply);
+                let result = Some(result);
                 proto::HeartbeatAnswer {
                     position,
                     group_id: Some(group_id),
@@ -81,10 +89,11 @@ async fn answer(
     Ok(convert::append_reply_to_proto(reply))
 }
 
-fn refused(status: &Status) -> Answer {
+fn refused(status: &Status, known: RecoveryEpoch) -> Answer {
     Answer::Refused(proto::Refusal {
         code: u32::try_from(i32::from(status.code())).unwrap_or_default(),
         text: status.message().to_owned(),
+        recovery_epoch: known.get(),
     })
 }
 

@@ -75,7 +75,7 @@ impl LogApi {
 
 /// A reply whose size the caller decides, with its memory. Fails with TOO_MANY_READS if there is
 /// none: the reply is in memory already, so it does not wait.
-fn held<M: Message>(account: ReplyAccount, reply: M) -> Result<Response<M>, Status> {
+pub(super) fn held<M: Message>(account: ReplyAccount, reply: M) -> Result<Response<M>, Status> {
     let memory = account.reserve_now(reply.encoded_len())?;
     let mut response = Response::new(reply);
     hold(response.extensions_mut(), account, Some(memory));

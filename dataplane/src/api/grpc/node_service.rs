@@ -188,6 +188,28 @@ impl NodeService for NodeApi {
         }))
     }
 
+    async fn recover_metadata(
+        &self,
+        request: Request<proto::RecoverMetadataRequest>,
+    ) -> Result<Response<proto::RecoverMetadataReply>, Status> {
+        let sender = Sender::of(request.extensions())?;
+        let proto::RecoverMetadataRequest { route, dry_run } = request.into_inner();
+        self.admit(&sender, route.as_ref())?;
+        let recovered = self.control.meta_recoveries.recover_own(dry_run).await?;
+        let last = recovered
+            .last
+            .map(convert::log_id_to_proto)
+            .unwrap_or_default();
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect();
+        Ok(Response::new(proto::RecoverMetadataReply {
+            recovery_epoch: recovered.epoch.get(),
+            last_index: last.index,
+            last_term: last.term,
+            following: ids(&recovered.following),
+            lost: ids(&recovered.lost),
+        }))
+    }
+
     async fn evict_meta_replica(
         &self,
         request: Request<proto::EvictMetaReplicaRequest>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lograft_core::acl::Principal;
 use lograft_core::metadata::{Command, Metadata};
-use lograft_core::{ClusterId, GroupId, Incarnation, NodeId, NodeState};
+use lograft_core::{ClusterId, GroupId, Incarnation, NodeId, NodeState, RecoveryEpoch};
 use lograft_proto::raft::v1 as proto;
 use lograft_raft::RaftGroup;
 use tonic::Extensions;
@@ -19,6 +19,7 @@ use crate::convert::{ConvertError, Route};
 use crate::error::ApiError;
 use crate::identity::{Member, PeerIdentity};
 use crate::incarnation::Incarnations;
+use crate::recovery_epochs::Learned;
 
 /// The parts of a node that the checks need.
 pub(crate) trait GroupLookup: Send + Sync + 'static {
@@ -30,6 +31,15 @@ pub(crate) trait GroupLookup: Send + Sync + 'static {
 
     /// Compares the id that the sender of a request claims with the name in its certificate.
     fn check_claim(&self, node: NodeId, name: &str) -> Claim;
+
+    /// The latest recovery epoch of a group that this node knows.
+    fn recovery_epoch(&self, group: GroupId) -> RecoveryEpoch;
+
+    /// Takes over that another node has a later recovery epoch of a group than the local member.
+    fn learn_epoch(&self, group: GroupId, epoch: RecoveryEpoch);
+
+    /// Counts a request that is refused for its recovery epoch.
+    fn count_other_epoch(&self);
 
     /// The known incarnations; `None` while the cluster has nodes that do not report theirs.
     fn incarnations(&self) -> Option<Incarnations>;
@@ -45,6 +55,8 @@ pub(crate) enum Claim {
     Unknown,
     /// The node was removed from the cluster. Its id is never used again.
     Removed,
+    /// The node was lost when the metadata were recovered.
+    Lost(RecoveryEpoch),
     /// The id is registered under another name, and no node has the name in the certificate. A node
     /// that was renamed: it may propose its new registration, and nothing else before that.
     Renamed,
@@ -56,6 +68,7 @@ impl Claim {
     fn new(metadata: &Metadata, node: NodeId, name: &str) -> Self {
         match metadata.node(node) {
             None => Self::Unknown,
+            Some(_) if metadata.is_lost(node) => Self::Lost(metadata.recovery_epoch(GroupId::META)),
             Some(node) if node.state == NodeState::Removed => Self::Removed,
             Some(node) if node.registration.name == name => Self::Confirmed,
             Some(_)
@@ -81,6 +94,23 @@ impl GroupLookup for Control {
 
     fn check_claim(&self, node: NodeId, name: &str) -> Claim {
         Claim::new(&self.view.load(), node, name)
+    }
+
+    fn recovery_epoch(&self, group: GroupId) -> RecoveryEpoch {
+        let recoveries = self.exchange.recoveries();
+        let learned = recoveries.learned(group).unwrap_or_default().epoch;
+        let known = self.view.load().recovery_epoch(group);
+        known.max(learned).max(recoveries.own(group))
+    }
+
+    fn learn_epoch(&self, group: GroupId, epoch: RecoveryEpoch) {
+        let is_lost = false;
+        let recoveries = self.exchange.recoveries();
+        recoveries.learn(group, Learned { epoch, is_lost });
+    }
+
+    fn count_other_epoch(&self) {
+        self.exchange.recoveries().count_refused();
     }
 
     fn incarnations(&self) -> Option<Incarnations> {
@@ -118,6 +148,9 @@ pub(crate) enum PeerRefusal {
     /// The sender was removed from the cluster.
     #[error("node {0} was removed from the cluster")]
     Removed(NodeId),
+    /// The sender was lost when the metadata were recovered.
+    #[error("metadata were recovered at epoch {1}, and node {0} is lost: its disk must be wiped")]
+    Lost(NodeId, RecoveryEpoch),
     /// The sender claims the id of another node.
     #[error("the certificate of {identity} is not that of node {claimed}")]
     OtherSender {
@@ -129,6 +162,18 @@ pub(crate) enum PeerRefusal {
     /// This node has no replica of the group.
     #[error("replica of group {0} not found on this node")]
     NoReplica(GroupId),
+    /// The request is of another recovery epoch of the group.
+    #[error(
+        "group {group} was recovered: its recovery epoch is {known}, the request is of {asked}"
+    )]
+    OtherEpoch {
+        /// The group.
+        group: GroupId,
+        /// The latest epoch that this node knows.
+        known: RecoveryEpoch,
+        /// The epoch of the request.
+        asked: RecoveryEpoch,
+    },
     /// The disk of this node is older than another node has seen it.
     #[error("the disk of this node is older than its votes")]
     OlderDisk,
@@ -143,6 +188,16 @@ pub(crate) enum PeerRefusal {
         /// The bound, `limits::HEARTBEATS_MAX_COUNT`.
         max_count: usize,
     },
+}
+
+impl PeerRefusal {
+    /// The recovery epoch that the refused node has to learn; 0 if none.
+    pub(super) const fn recovery_epoch(&self) -> RecoveryEpoch {
+        match self {
+            Self::OtherEpoch { known, .. } | Self::Lost(_, known) => *known,
+            _ => RecoveryEpoch::ZERO,
+        }
+    }
 }
 
 /// A node as the sender of requests: the identity in its certificate.
@@ -204,6 +259,10 @@ impl Sender {
         }
         match lookup.check_claim(decoded.from, self.name()) {
             Claim::Removed => Err(PeerRefusal::Removed(decoded.from)),
+            Claim::Lost(epoch) => {
+                lookup.count_other_epoch();
+                Err(PeerRefusal::Lost(decoded.from, epoch))
+            }
             Claim::Other => Err(self.refusal(route)),
             claim => Ok((decoded, claim)),
         }
@@ -292,6 +351,34 @@ pub(super) fn check_sender(
         }
         _ => Ok(()),
     }
+}
+
+/// The local member of a group, if it takes part in this recovery epoch. All members of an earlier
+/// one together must not be able to vote in a later one, to be counted in it, or to truncate a log
+/// of it.
+pub(super) fn find_member(
+    lookup: &dyn GroupLookup,
+    group: GroupId,
+    asked: RecoveryEpoch,
+) -> Result<RaftGroup, PeerRefusal> {
+    let known = lookup.recovery_epoch(group);
+    let refused = |known| {
+        lookup.count_other_epoch();
+        Err(PeerRefusal::OtherEpoch {
+            group,
+            known,
+            asked,
+        })
+    };
+    if asked < known {
+        return refused(known);
+    }
+    let raft = find_group(lookup, group)?;
+    if raft.epoch() == asked {
+        return Ok(raft);
+    }
+    lookup.learn_epoch(group, asked);
+    refused(known.max(raft.epoch()).max(asked))
 }
 
 /// The local member of a group.

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::heartbeats::{self, HeartbeatsReplies};
-use super::peer_checks::{GroupLookup, Sender, VoteClaims, check_incarnations, find_group};
+use super::peer_checks::{GroupLookup, Sender, VoteClaims, check_incarnations, find_member};
 use super::status::{malformed, raft_failed};
 use crate::convert::snapshot::Assembly;
 use crate::convert::{self, ConvertError};
@@ -39,7 +39,7 @@ impl RaftApi {
 
     fn group(&self, sender: &Sender, route: Option<&proto::Route>) -> Result<RaftGroup, Status> {
         let route = sender.check_route(&*self.lookup, route)?;
-        Ok(find_group(&*self.lookup, route.group)?)
+        Ok(find_member(&*self.lookup, route.group, route.epoch)?)
     }
 }
 
@@ -138,7 +138,7 @@ impl RaftService for RaftApi {
             receiver_seen: request.receiver_seen.map(read),
         };
         check_incarnations(&*self.lookup, route.from, claims)?;
-        let group = find_group(&*self.lookup, route.group)?;
+        let group = find_member(&*self.lookup, route.group, route.epoch)?;
         let request =
             convert::vote_request_from_proto(&request).map_err(|error| malformed(&error))?;
         let reply = group

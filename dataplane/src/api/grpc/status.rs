@@ -62,6 +62,7 @@ fn details(error: &ApiError) -> impl Iterator<Item = (String, String)> {
 impl From<PeerRefusal> for Status {
     fn from(refusal: PeerRefusal) -> Self {
         let text = error_chain(&refusal);
+        let epoch = refusal.recovery_epoch().get();
         match refusal {
             PeerRefusal::Route(_) | PeerRefusal::Heartbeats { .. } => Self::invalid_argument(text),
             PeerRefusal::NoCluster
@@ -70,6 +71,13 @@ impl From<PeerRefusal> for Status {
             PeerRefusal::Removed(_) | PeerRefusal::OtherSender { .. } => {
                 Self::permission_denied(text)
             }
+            PeerRefusal::OtherEpoch { .. } => ApiError::new(Reason::OtherRecoveryEpoch, text)
+                .with("epoch", epoch.to_string())
+                .into(),
+            PeerRefusal::Lost(..) => ApiError::new(Reason::OtherRecoveryEpoch, text)
+                .with("epoch", epoch.to_string())
+                .with("lost", "true")
+                .into(),
             PeerRefusal::NoReplica(_) => Self::not_found(text),
             PeerRefusal::OlderDisk | PeerRefusal::OlderSender(_) => Self::unavailable(text),
         }

@@ -92,6 +92,8 @@ pub(super) struct Member {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum MemberState {
     Active,
+    /// Silent for so long that its replicas are replaced by replicas on other nodes.
+    Lost,
     Draining,
     Removed,
 }
@@ -149,6 +151,7 @@ fn status(described: ClusterDescription, is_visible: impl Fn(&str) -> bool) -> C
     let ClusterDescription {
         cluster,
         finalized_level,
+        metadata_recovery: _,
         healthy,
         meta_leader,
         answered_by,
@@ -208,6 +211,7 @@ fn member(described: NodeDescription) -> Member {
         replica_count,
         leader_count,
         lag_entries,
+        lost,
     } = described;
     let reachable = report.is_some();
     let report = report.unwrap_or_default();
@@ -217,6 +221,7 @@ fn member(described: NodeDescription) -> Member {
         client_address: registration.client_address,
         zone: registration.zone,
         state: match state {
+            NodeState::Active if lost.is_some() => MemberState::Lost,
             NodeState::Active => MemberState::Active,
             NodeState::Draining => MemberState::Draining,
             NodeState::Removed => MemberState::Removed,

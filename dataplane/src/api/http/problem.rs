@@ -190,6 +190,7 @@ const fn status_of_reason(reason: Reason) -> StatusCode {
         | Reason::TopicRecreated
         | Reason::MemberReplaced
         | Reason::NotAssigned
+        | Reason::CommitSuperseded
         | Reason::GroupNotEmpty
         | Reason::LimitExceeded
         | Reason::OutOfOrderSequence
@@ -200,6 +201,8 @@ const fn status_of_reason(reason: Reason) -> StatusCode {
         | Reason::TooFewNodes
         | Reason::NodeDecommissioned
         | Reason::NodeNotDrained
+        | Reason::OtherRecoveryEpoch
+        | Reason::MajorityIntact
         | Reason::FeatureNotFinalized
         | Reason::VersionTooOld => StatusCode::CONFLICT,
         Reason::BatchTooLarge | Reason::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

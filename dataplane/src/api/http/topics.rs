@@ -92,6 +92,7 @@ pub(super) async fn alter_topic(
     check_member(api.control())?;
     let AlterTopic {
         partitions,
+        replication_factor,
         settings,
         reset_settings,
         timeout_ms,
@@ -101,6 +102,7 @@ pub(super) async fn alter_topic(
         name: topic.clone(),
         id: topic_id.map(|Int(id)| TopicId(id)),
         partitions,
+        replication_factor,
         retention: None,
         settings: settings_change(&settings, &reset_settings)?,
         ready_timeout: timeout(timeout_ms),

@@ -1,9 +1,11 @@
 //! The state of the cluster for operators: nodes, partitions and problems.
 
 use lograft_core::check::{CheckName, CheckReport, Evidence, Severity};
-use lograft_core::metadata::{Registration, TopicId};
+use lograft_core::lost_nodes::LostReplicas;
+use lograft_core::metadata::{Recovery, Registration, TopicId};
 use lograft_core::{
-    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, Term, TopicConfig,
+    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, RecoveryEpoch, Term,
+    TopicConfig,
 };
 
 use crate::control::node_report::NodeReport;
@@ -15,6 +17,8 @@ pub(crate) struct ClusterDescription {
     pub(crate) cluster: Option<ClusterId>,
     /// The finalized feature level.
     pub(crate) finalized_level: FeatureLevel,
+    /// The last recovery of the metadata: its epoch and time.
+    pub(crate) metadata_recovery: Option<(RecoveryEpoch, i64)>,
     /// Whether no problem degrades the cluster.
     pub(crate) healthy: bool,
     /// The leader of the meta group.
@@ -50,6 +54,17 @@ pub(crate) struct NodeDescription {
     pub(crate) leader_count: u32,
     /// Entries that it is behind, summed over all groups.
     pub(crate) lag_entries: u64,
+    /// Set while it is marked as lost.
+    pub(crate) lost: Option<LostNode>,
+}
+
+/// A node that is marked as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LostNode {
+    /// The time of its last sign, milliseconds since the Unix epoch.
+    pub(crate) since_ms: i64,
+    /// Its replicas.
+    pub(crate) replicas: LostReplicas,
 }
 
 /// A node's part in the meta group.
@@ -97,6 +112,8 @@ pub(crate) struct PartitionDescription {
     pub(crate) leader_epoch: Term,
     /// The leader that the metadata prefers.
     pub(crate) preferred_leader: Option<NodeId>,
+    /// Its last recovery after the loss of its majority.
+    pub(crate) recovery: Option<Recovery>,
     /// Its replicas: first the assigned ones, then those that are added or removed.
     pub(crate) replicas: Vec<ReplicaDescription>,
     /// The first readable offset; 0 without a leader.

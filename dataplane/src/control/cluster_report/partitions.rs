@@ -35,6 +35,7 @@ pub(crate) fn describe(place: PartitionRef<'_>, reports: &Reports) -> PartitionD
         leader: leader.map(|(node, _)| node),
         leader_epoch: report.term,
         preferred_leader: partition.preferred_leader(),
+        recovery: partition.recovery.clone(),
         replicas,
         log_start_offset: report.log_start_offset,
         high_watermark: report.high_watermark,

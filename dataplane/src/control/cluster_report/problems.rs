@@ -9,6 +9,7 @@ use super::description::{
     NodeDescription, PartitionDescription, PartitionHealth, Problem, ReplicaState,
 };
 use super::reports::Reports;
+use super::silent_nodes::SilentNodes;
 use crate::control::node_report::NodeReport;
 
 /// State of the meta group, as far as problems depend on it.
@@ -28,6 +29,7 @@ pub(crate) fn find(
     nodes: &[NodeDescription],
     partitions: &[PartitionDescription],
     (meta, is_named): (MetaHealth, IsNamed<'_>),
+    silent: SilentNodes<'_>,
 ) -> Vec<Problem> {
     let name = |partition: &PartitionDescription| {
         is_named(&partition.topic).then(|| format!("{}/{}", partition.topic, partition.partition))
@@ -51,7 +53,7 @@ pub(crate) fn find(
         partitions.iter().filter(is_corrupt).map(name),
         "a corrupt replica, which is not served",
     ));
-    problems.extend(nodes.iter().flat_map(node_problems));
+    problems.extend(nodes.iter().flat_map(|node| node_problems(node, silent)));
     problems.extend(partition_problem(
         CheckName::PartitionUnderReplicated,
         with(PartitionHealth::UnderReplicated),
@@ -96,6 +98,10 @@ pub(crate) fn of_placement(
             CheckName::PartitionFewReplicas => format!(
                 "{} partitions with fewer replicas than new topics get",
                 having("topic", &topics(&findings.few))
+            ),
+            CheckName::PartitionBelowFactor => format!(
+                "{} partitions with fewer replicas than their replication factor",
+                having("topic", &topics(&findings.below_factor))
             ),
             _ => {
                 let nodes = findings.empty.iter();
@@ -181,19 +187,13 @@ fn meta_problems(meta: MetaHealth) -> Vec<Problem> {
 }
 
 /// The problems of a node: those that the others see, and the checks that it raises itself.
-fn node_problems(node: &NodeDescription) -> Vec<Problem> {
+fn node_problems(node: &NodeDescription, silent: SilentNodes<'_>) -> Vec<Problem> {
     let who = format!("node {} ({})", node.id, node.registration.name);
     if node.state == NodeState::Removed {
         return Vec::new();
     }
     let Some(report) = &node.report else {
-        let text = format!("{who} does not answer");
-        let evidence = [Evidence::Node(node.id)];
-        return vec![Problem::of_cluster(
-            CheckName::NodeUnreachable,
-            text,
-            &evidence,
-        )];
+        return vec![silent.problem(node, &who)];
     };
     let raised = report.checks.iter();
     let raised = raised.map(|check| Problem::of_node(node.id, &who, check));

@@ -6,7 +6,7 @@ use lograft_core::check::{CheckName, NodeChecks, PlacementFindings, RaisedCheck,
 use super::description::{PartitionHealth, ReplicaState};
 use super::*;
 use crate::control::node_report::NodeReport;
-use crate::control::test_metadata::{apply, cluster, create, ids};
+use crate::control::test_metadata::{apply, cluster, create, create_coordinators, ids};
 use crate::identity::Member;
 
 fn follower(group: u64, leader: u64) -> ReplicaReport {
@@ -103,7 +103,12 @@ fn describe_named(
     is_named: IsNamed<'_>,
 ) -> ClusterDescription {
     let reports = Reports::new(reports);
-    describe_cluster(metadata, (&reports, is_named), Some(NodeId(3)))
+    let silent = SilentNodes {
+        metadata,
+        dead_node_after: None,
+        now_ms: 0,
+    };
+    describe_cluster(silent, (&reports, is_named), Some(NodeId(3)))
 }
 
 fn kinds(described: &ClusterDescription) -> Vec<&str> {
@@ -140,6 +145,18 @@ fn a_healthy_cluster_has_no_problems() {
         (Some(NodeId(2)), Offset(70))
     );
     assert_eq!(partition.replicas[1].lag_entries, Some(3));
+}
+
+#[test]
+fn coordinators_of_consumer_groups_without_a_leader_are_a_problem() {
+    let mut metadata = metadata();
+    create_coordinators(&mut metadata, &[2, 1, 3]);
+    let described = describe(&metadata, healthy());
+    assert_eq!(kinds(&described), ["PARTITION_UNAVAILABLE"]);
+    assert!(!described.healthy);
+    let text = &described.problems[0].text;
+    assert!(text.contains("$coordinators/0"), "{text}");
+    assert_eq!(described.partitions.len(), 9);
 }
 
 #[test]

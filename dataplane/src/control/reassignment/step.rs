@@ -133,6 +133,7 @@ mod tests {
             leaving: Vec::new(),
             started: true,
             repair: None,
+            recovery: None,
         }
     }
 

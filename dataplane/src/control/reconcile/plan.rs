@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lograft_core::limits::CORRUPT_COPIES_MAX_BYTES;
 use lograft_core::metadata::{Metadata, Partition, Repair};
-use lograft_core::{GroupId, NodeId, PartitionId};
+use lograft_core::{GroupId, NodeId, PartitionId, RecoveryEpoch};
 use lograft_storage::CorruptCopies;
 
 use crate::control::holdings::Holdings;
@@ -17,6 +17,10 @@ pub(crate) enum Step {
     Open(Assigned),
     /// Record that the replica cannot be served: its corrupt files were set aside.
     MarkCorrupt(GroupId),
+    /// Close the replica and keep its files: its group was recovered elsewhere.
+    Close(GroupId),
+    /// Make the replica, which survived the loss of its group's majority, the only voter.
+    Recover(Assigned),
     /// Close the replica and delete its files.
     Remove(GroupId),
     /// Delete the corrupt copies of a replica that is repaired.
@@ -30,6 +34,8 @@ pub(crate) enum Step {
 pub(crate) struct Assigned {
     /// The raft group.
     pub(crate) group: GroupId,
+    /// The recovery epoch of the group.
+    pub(crate) epoch: RecoveryEpoch,
     /// The nodes that have it.
     pub(crate) replicas: Vec<NodeId>,
     /// The topic's name.
@@ -51,12 +57,18 @@ pub(crate) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<
         let group = place.partition.group;
         let assigned = || Assigned {
             group,
+            epoch: place.partition.epoch(),
             replicas: place.partition.replicas.clone(),
             topic: place.topic.name.clone(),
             partition: place.number,
             is_coordinator: place.topic.is_coordinators(),
         };
-        open_step(place.partition, me, holdings, assigned)
+        match epoch_step(place.partition, me, holdings) {
+            EpochStep::None => open_step(place.partition, me, holdings, assigned),
+            EpochStep::Recover => Some(Step::Recover(assigned())),
+            EpochStep::Remove => Some(Step::Remove(group)),
+            EpochStep::Wait => None,
+        }
     });
     let repaired = holdings.copies.keys().filter(|group| {
         let place = metadata.group(**group);
@@ -65,13 +77,83 @@ pub(crate) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<
     removed
         .into_iter()
         .map(Step::Remove)
+        .chain(closable(metadata, me, holdings).map(Step::Close))
         .chain(repaired.copied().map(Step::RemoveCopies))
         .chain(crowded(metadata, me, holdings).map(Step::EmptyCopies))
         .chain(opened)
         .collect()
 }
 
-/// Groups to delete from this node: known to the metadata, and not assigned to `me`.
+/// The step that the recovery epoch of an assigned replica needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EpochStep {
+    /// None: its files, if it has any, are of the epoch in the metadata.
+    None,
+    /// Make it the only voter: it is the survivor.
+    Recover,
+    /// Delete its files, which are of an earlier epoch.
+    Remove,
+    /// Do not open it: there is a later epoch than that in the metadata of this node, or the
+    /// survivor has no intact files.
+    Wait,
+}
+
+fn epoch_step(partition: &Partition, me: NodeId, holdings: &Holdings) -> EpochStep {
+    let group = partition.group;
+    let (own, current) = (holdings.epoch(group), partition.epoch());
+    if own > current || is_learned_later(group, current, holdings) {
+        return EpochStep::Wait;
+    }
+    if own == current {
+        return EpochStep::None;
+    }
+    if partition.pending_recovery().is_some() {
+        // An empty log in its place would be a group without any of the records.
+        let is_intact = holdings.on_disk.contains(&group)
+            && !holdings.set_aside.contains(&group)
+            && !holdings.corrupt.contains(&group);
+        let is_survivor = current.node() == me;
+        return if is_survivor && is_intact {
+            EpochStep::Recover
+        } else {
+            EpochStep::Wait
+        };
+    }
+    // In the later epoch it is a new replica: the group's leader has the log.
+    if holdings.has(group) || holdings.copies_count(group) > 0 {
+        EpochStep::Remove
+    } else {
+        EpochStep::None
+    }
+}
+
+fn is_learned_later(group: GroupId, current: RecoveryEpoch, holdings: &Holdings) -> bool {
+    let learned = holdings.learned.get(&group);
+    learned.is_some_and(|learned| *learned > current)
+}
+
+/// The open replicas of groups that were recovered in a later epoch than that of the replica, as
+/// the metadata or other nodes say. A survivor is closed by the step that makes it the only voter.
+fn closable<'a>(
+    metadata: &'a Metadata,
+    me: NodeId,
+    holdings: &'a Holdings,
+) -> impl Iterator<Item = GroupId> + 'a {
+    let is_earlier = move |group: &&GroupId| {
+        let own = holdings.epoch(**group);
+        let known = metadata.recovery_epoch(**group);
+        let place = metadata.group(**group);
+        let pending = place.and_then(|place| place.partition.pending_recovery());
+        let is_survivor = pending.is_some_and(|recovery| recovery.epoch.node() == me);
+        let is_pending = own < known && pending.is_some() && !is_survivor;
+        is_pending || is_learned_later(**group, own.max(known), holdings)
+    };
+    holdings.open.iter().filter(is_earlier).copied()
+}
+
+/// Groups to delete from this node: known to the metadata, and not assigned to `me`. Not while
+/// their recovery is in progress: if the survivor fails as well, another replica may be named. Nor
+/// those that recovered metadata do not know any more.
 fn removable(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> BTreeSet<GroupId> {
     let Holdings {
         open,
@@ -79,6 +161,8 @@ fn removable(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> BTreeSet<G
         on_disk,
         set_aside,
         copies: _,
+        epochs: _,
+        learned: _,
     } = holdings;
     let is_assigned = |group: &GroupId| {
         metadata
@@ -87,12 +171,20 @@ fn removable(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> BTreeSet<G
     };
     // A group id that the metadata has not assigned yet belongs to a newer state of the metadata,
     // which this node has not applied: its files must stay.
-    let is_allocated = |group: &GroupId| *group < metadata.next_ids().group;
+    let is_allocated =
+        |group: &GroupId| *group < metadata.next_ids().group && !metadata.is_skipped(*group);
+    let is_kept = |group: &GroupId| {
+        let place = metadata.group(*group);
+        let pending = place.and_then(|place| place.partition.pending_recovery());
+        let is_later = is_learned_later(*group, metadata.recovery_epoch(*group), holdings);
+        pending.is_some_and(|recovery| recovery.former.contains(&me)) || is_later
+    };
     open.iter()
         .chain(corrupt)
         .chain(on_disk)
         .chain(set_aside)
         .filter(|group| **group != GroupId::META && is_allocated(group) && !is_assigned(group))
+        .filter(|group| !is_kept(group))
         .copied()
         .collect()
 }
@@ -170,7 +262,7 @@ pub(crate) fn missing_count(metadata: &Metadata, me: NodeId, holdings: &Holdings
     let steps = plan(metadata, me, holdings);
     steps
         .iter()
-        .filter(|step| matches!(step, Step::Open(_)))
+        .filter(|step| matches!(step, Step::Open(_) | Step::Recover(_)))
         .count()
 }
 
@@ -401,5 +493,120 @@ mod tests {
             plan(&metadata, NodeId(1), &holdings),
             [Step::Remove(GroupId(1))]
         );
+    }
+
+    fn recover(metadata: &mut Metadata, node: u64) -> RecoveryEpoch {
+        let group = group(metadata, "a", 0);
+        let from = metadata.recovery_epoch(group);
+        let node = NodeId(node);
+        let at_ms = 1;
+        let command = Command::RecoverPartition {
+            group,
+            node,
+            from,
+            at_ms,
+        };
+        apply(metadata, &command);
+        metadata.recovery_epoch(group)
+    }
+
+    /// A partition with replicas on nodes 1, 2 and 3, recovered from node 1.
+    fn recovering() -> (Metadata, RecoveryEpoch) {
+        let mut metadata = cluster(4);
+        let level = lograft_core::FeatureLevel::CURRENT;
+        apply(&mut metadata, &Command::FinalizeLevel { level });
+        create(&mut metadata, "a", &[&[1, 2, 3]]);
+        let group = group(&metadata, "a", 0);
+        apply(&mut metadata, &Command::StartPartition { group });
+        let epoch = recover(&mut metadata, 1);
+        (metadata, epoch)
+    }
+
+    fn held() -> Holdings {
+        Holdings {
+            open: groups(&[1]),
+            on_disk: groups(&[0, 1]),
+            ..Holdings::default()
+        }
+    }
+
+    fn is_recover(steps: &[Step]) -> bool {
+        matches!(steps, [Step::Recover(assigned)] if assigned.group == GroupId(1))
+    }
+
+    #[test]
+    fn only_the_survivor_with_its_files_becomes_the_only_voter() {
+        let (metadata, epoch) = recovering();
+        let mut holdings = held();
+        assert!(is_recover(&plan(&metadata, NodeId(1), &holdings)));
+        holdings.open = BTreeSet::new();
+        assert!(is_recover(&plan(&metadata, NodeId(1), &holdings)), "again");
+        let none = Holdings::default();
+        assert_eq!(plan(&metadata, NodeId(1), &none), [], "an empty disk");
+        holdings.corrupt = groups(&[1]);
+        assert_eq!(plan(&metadata, NodeId(1), &holdings), [], "damaged");
+        holdings.corrupt = BTreeSet::new();
+        holdings.epochs.insert(GroupId(1), epoch);
+        assert_eq!(opened(&plan(&metadata, NodeId(1), &holdings)), [1]);
+        holdings.open = groups(&[1]);
+        assert_eq!(plan(&metadata, NodeId(1), &holdings), [], "it runs");
+    }
+
+    #[test]
+    fn old_members_close_and_delete_their_files_once_the_survivor_leads() {
+        let (mut metadata, epoch) = recovering();
+        let group = GroupId(1);
+        let mut holdings = held();
+        let closed = [Step::Close(group)];
+        assert_eq!(plan(&metadata, NodeId(2), &holdings), closed);
+        holdings.open = BTreeSet::new();
+        assert_eq!(plan(&metadata, NodeId(2), &holdings), [], "it may be named");
+        let second = recover(&mut metadata, 2);
+        assert!(second > epoch);
+        assert!(is_recover(&plan(&metadata, NodeId(2), &holdings)));
+        apply(
+            &mut metadata,
+            &Command::CommitRecovery {
+                group,
+                epoch: second,
+            },
+        );
+        assert_eq!(plan(&metadata, NodeId(3), &held()), [Step::Remove(group)]);
+        assert_eq!(plan(&metadata, NodeId(1), &held()), [Step::Remove(group)]);
+    }
+
+    /// It is among the replicas again, with files of the former epoch.
+    #[test]
+    fn an_old_member_that_is_assigned_again_starts_empty() {
+        let (mut metadata, epoch) = recovering();
+        let group = GroupId(1);
+        apply(&mut metadata, &Command::CommitRecovery { group, epoch });
+        let replicas = vec![NodeId(1), NodeId(2)];
+        apply(&mut metadata, &Command::SetTarget { group, replicas });
+        let mut holdings = held();
+        assert_eq!(plan(&metadata, NodeId(2), &holdings), [Step::Remove(group)]);
+        holdings.open = BTreeSet::new();
+        assert_eq!(plan(&metadata, NodeId(2), &holdings), [Step::Remove(group)]);
+        let empty = Holdings::default();
+        assert_eq!(opened(&plan(&metadata, NodeId(2), &empty)), [1]);
+        holdings.epochs.insert(group, epoch);
+        assert_eq!(opened(&plan(&metadata, NodeId(2), &holdings)), [1]);
+    }
+
+    #[test]
+    fn a_replica_with_older_metadata_than_its_group_does_not_run() {
+        let (recovered, epoch) = recovering();
+        let mut metadata = cluster(4);
+        create(&mut metadata, "a", &[&[1, 2, 3]]);
+        let mut holdings = held();
+        holdings.learned.insert(GroupId(1), epoch);
+        let closed = [Step::Close(GroupId(1))];
+        assert_eq!(plan(&metadata, NodeId(2), &holdings), closed);
+        holdings.open = BTreeSet::new();
+        assert_eq!(plan(&metadata, NodeId(2), &holdings), [], "it waits");
+        holdings.learned.clear();
+        holdings.epochs.insert(GroupId(1), epoch);
+        assert_eq!(plan(&metadata, NodeId(1), &holdings), [], "its own files");
+        assert_eq!(opened(&plan(&recovered, NodeId(1), &holdings)), [1]);
     }
 }

@@ -2,7 +2,7 @@ use lograft_core::{ClusterId, Term};
 
 use super::*;
 use crate::control::node_report::NodeReport;
-use crate::control::test_metadata::{cluster, create, ids};
+use crate::control::test_metadata::{cluster, create, create_coordinators, ids};
 use crate::identity::Member;
 
 /// A group's report by one of its nodes; the leader reports the lags.
@@ -95,6 +95,29 @@ fn a_second_node_waits_for_the_first() {
         Vec::<String>::new(),
         "it is stopped already"
     );
+}
+
+#[test]
+fn the_coordinators_of_consumer_groups_keep_their_majorities_too() {
+    let mut metadata = three();
+    create_coordinators(&mut metadata, &[2, 3, 1]);
+    let with = |lags| {
+        let partitions = [(0, 2, ALL, IN_SYNC), (1, 2, ALL, IN_SYNC)];
+        let coordinators = (2..=9).map(|group| (group, 2, ALL, lags));
+        partitions
+            .into_iter()
+            .chain(coordinators)
+            .collect::<Vec<_>>()
+    };
+    let behind: &[(u64, u64)] = &[(1, IN_SYNC_LAG_MAX_COUNT + 1), (3, 0)];
+    let found = check(&metadata, reports(ALL, &with(IN_SYNC)), 2);
+    assert_eq!(found.waits_for, Vec::<String>::new());
+    assert_eq!(found.leads.len(), 10);
+    let found = check(&metadata, reports(ALL, &with(behind)), 3);
+    let why = "waiting for a majority of $coordinators/0, $coordinators/1, $coordinators/2, \
+               $coordinators/3, $coordinators/4 and 3 more to be in sync without node 3: node 1 \
+               is behind";
+    assert_eq!(found.waits_for, [why]);
 }
 
 #[test]

@@ -50,7 +50,9 @@ impl AppendPipeline {
         let bytes = check::memory_bytes(&request.content);
         let target = &request.target;
         let location = self.locate(target).await?;
-        let reserved = engine.reserve_append(target, bytes, deadline).await?;
+        let reserved = engine
+            .reserve_append(target.is_forwarded, bytes, deadline)
+            .await?;
         let replica = match location {
             Location::Here(replica) => replica,
             Location::There(leader) => {

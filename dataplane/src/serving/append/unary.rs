@@ -37,7 +37,9 @@ async fn append_until(
 ) -> Result<Appended, ApiError> {
     let bytes = check::memory_bytes(&request.content);
     let target = &request.target;
-    let reserved = &engine.reserve_append(target, bytes, deadline).await?;
+    let reserved = &engine
+        .reserve_append(target.is_forwarded, bytes, deadline)
+        .await?;
     let request = &request;
     let here = |replica| append_here(engine, replica, request.clone(), reserved.clone());
     let there = |leader: Elsewhere| engine.forward.append(leader.node, request.clone());

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::consumer_group::{
-    ConsumerGroup, Group, GroupCommand, GroupEvent, MemberId, MemberSpec, OffsetCommit,
+    CommitSequence, ConsumerGroup, GroupCommand, GroupEvent, MemberId, MemberSpec, OffsetCommit,
     TopicPartition,
 };
 use lograft_core::limits::METADATA_LAG_MAX;
+use lograft_core::metadata::Metadata;
 use lograft_core::{Reason, Term};
 use tokio::time::{Instant, timeout_at};
 
@@ -15,8 +16,8 @@ use super::commits::Commits;
 use super::leading::Leading;
 use super::membership::Memberships;
 use super::request::{
-    CommitRequest, DeleteOffsets, GroupAnswer, GroupCall, GroupRequest, GroupTarget, Heartbeat,
-    MemberAnswer, MemberRef, OffsetToCommit,
+    CommitRequest, Committer, DeleteOffsets, GroupAnswer, GroupCall, GroupRequest, GroupTarget,
+    Heartbeat, MemberAnswer, MemberRef, OffsetToCommit, OffsetsPage, OffsetsRequest,
 };
 use super::subscriptions::compile;
 use super::upkeep::Upkeep;
@@ -67,27 +68,35 @@ impl Coordinator {
             }
             GroupCall::Leave(member) => self.leave(target, member).await,
             GroupCall::Commit(request) => self.commit(target, request).await,
-            GroupCall::Offsets(topics) => {
+            GroupCall::Offsets(request) => {
                 catch_up(&self.leading.replica).await?;
-                let metadata = self.leading.deps.view.load();
-                let state = self.leading.groups.lock();
-                let found = state.group(group).into_iter();
-                let found = found.flat_map(Group::offsets);
-                offsets::stored(&metadata, topics, found).map(GroupAnswer::Offsets)
+                self.offsets(group, request).map(GroupAnswer::Offsets)
             }
             GroupCall::DeleteOffsets(request) => self.delete_offsets(group, request).await,
-            GroupCall::Describe => {
+            GroupCall::Describe(page) => {
                 catch_up(&self.leading.replica).await?;
                 let metadata = self.leading.deps.view.load();
                 let described = described::describe(
                     &self.leading.groups,
-                    group,
+                    (group, page),
                     (&metadata, self.leading.deps.node),
                 );
                 described.map(GroupAnswer::Described)
             }
             GroupCall::Delete => self.delete(group).await,
         }
+    }
+
+    fn offsets(&self, group: &str, request: &OffsetsRequest) -> Result<OffsetsPage, ApiError> {
+        let metadata = self.leading.deps.view.load();
+        let topics = offsets::ids_of(&metadata, &request.topics);
+        // Names are found outside of the lock, for which apply waits.
+        let (rows, next) = {
+            let state = self.leading.groups.lock();
+            offsets::page(state.group(group), topics.as_ref(), &request.page)
+        };
+        let offsets = offsets::named(&metadata, rows)?;
+        Ok(OffsetsPage { offsets, next })
     }
 
     async fn join(&self, group: &str, spec: &MemberSpec) -> Result<MemberAnswer, ApiError> {
@@ -148,6 +157,8 @@ impl Coordinator {
             // A member that was replaced while it waited must not join again.
             _ = timeout_at(deadline, news) => self.answer_of(target, member, term),
             () = self.leading.end_of(term) => Err(ApiError::not_leader(None)),
+            // Whoever waits for this answer has made another call.
+            () = call.repeated() => self.answer_of(target, member, term),
         };
         call.answered();
         answer
@@ -215,11 +226,15 @@ impl Coordinator {
         target: &GroupTarget,
         request: &CommitRequest,
     ) -> Result<GroupAnswer, ApiError> {
-        let member = match &request.by {
-            None => None,
-            Some((member, generation)) => {
+        let (member, sequence) = match &request.by {
+            None => (None, CommitSequence::NONE),
+            Some(Committer {
+                member,
+                generation,
+                sequence,
+            }) => {
                 self.membership_of(target, member)?;
-                Some((member.id.clone(), *generation))
+                (Some((member.id.clone(), *generation)), *sequence)
             }
         };
         let places = self.places(&request.offsets).await;
@@ -232,6 +247,7 @@ impl Coordinator {
                 Some(OffsetCommit {
                     group: target.group.clone(),
                     member: member.clone(),
+                    sequence,
                     partition: *place.as_ref().ok()?,
                     offset: offset.offset,
                     metadata: offset.metadata.clone(),
@@ -254,29 +270,25 @@ impl Coordinator {
     /// The partitions of offsets to commit. A topic that was just created may not have reached this
     /// node yet: waits a moment for it.
     async fn places(&self, wanted: &[OffsetToCommit]) -> Vec<Result<TopicPartition, ApiError>> {
-        let view = &self.leading.deps.view;
-        let deadline = Instant::now() + METADATA_LAG_MAX;
-        let mut version = view.watch();
-        loop {
-            version.mark_unchanged();
-            let metadata = view.load();
-            let places = wanted
-                .iter()
-                .map(|offset| offsets::place(&metadata, offset));
+        let is_missing = |place: &Result<_, ApiError>| {
+            let reason = place.as_ref().err().and_then(ApiError::reason);
+            matches!(
+                reason,
+                Some(Reason::UnknownTopic | Reason::UnknownPartition)
+            )
+        };
+        let find = |metadata: &Metadata| {
+            let places = wanted.iter().map(|offset| offsets::place(metadata, offset));
             let places: Vec<_> = places.collect();
-            let is_missing = |place: &Result<_, ApiError>| {
-                let reason = place.as_ref().err().and_then(ApiError::reason);
-                matches!(
-                    reason,
-                    Some(Reason::UnknownTopic | Reason::UnknownPartition)
-                )
-            };
-            if !places.iter().any(is_missing)
-                || !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(())))
-            {
-                return places;
+            if places.iter().any(is_missing) {
+                Err(places)
+            } else {
+                Ok(places)
             }
-        }
+        };
+        let deadline = Instant::now() + METADATA_LAG_MAX;
+        let found = self.leading.deps.view.find(deadline, find).await;
+        found.unwrap_or_else(|with_missing| with_missing)
     }
 
     async fn delete_offsets(

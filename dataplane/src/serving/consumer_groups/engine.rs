@@ -7,25 +7,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::{BoxFuture, join_all};
 use lograft_core::acl::Principal;
 use lograft_core::limits::{
-    COORDINATOR_CHECK_INTERVAL, COORDINATOR_IDLE_INTERVAL, COORDINATOR_START_MAX, METADATA_LAG_MAX,
+    COORDINATOR_CHECK_INTERVAL, COORDINATOR_IDLE_INTERVAL, COORDINATOR_START_MAX,
+    GROUP_MEMORY_WAIT_MAX, METADATA_LAG_MAX,
 };
-use lograft_core::metadata::{COORDINATORS_NAME, MetaError};
+use lograft_core::metadata::{COORDINATORS_NAME, MetaError, Metadata};
 use lograft_core::{FeatureLevel, GroupId, PartitionId};
 use prometheus::IntGauge;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::coordinator::Coordinator;
 use super::described;
 use super::forward::ForwardGroups;
 use super::leading::{CoordinatorDeps, Leading};
-use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup};
+use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup, OffsetsPage};
 use super::subscriptions::{FollowedTopics, ReadRights};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::serving::append_budget::Reserved;
 use crate::serving::engine::LogEngine;
 use crate::serving::fetch::position::catch_up;
 use crate::serving::locate::{Elsewhere, Safety};
 use crate::serving::replica::Replica;
+use crate::serving::reply_memory::ReplyAccount;
 use crate::serving::request::Target;
 
 /// The feature level from which on there are groups.
@@ -89,6 +92,7 @@ impl GroupEngine {
     /// Carries out a call for a group at the node that leads its coordinator.
     pub(crate) async fn call(&self, request: GroupRequest) -> Result<GroupAnswer, ApiError> {
         self.check_level()?;
+        let _memory = self.reserve(&request).await?;
         let group = &request.target.group;
         let Some((number, raft_group)) = self.coordinator_of(&request).await? else {
             return none_yet(group, &request.call);
@@ -109,6 +113,23 @@ impl GroupEngine {
             .locator
             .at_leader_of((target, Some(raft_group)), Safety::Repeatable, here, there)
             .await
+    }
+
+    /// Reserves the memory of a request, as for appends. A member that waits for news takes none.
+    async fn reserve(&self, request: &GroupRequest) -> Result<Option<Reserved>, ApiError> {
+        let bytes = request.call.memory_bytes();
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + GROUP_MEMORY_WAIT_MAX;
+        let is_forwarded = request.target.is_forwarded;
+        let reserved = self.log.reserve_append(is_forwarded, bytes, deadline);
+        reserved.await.map(Some)
+    }
+
+    /// The memory for the replies to a user's requests.
+    pub(crate) fn reply_account(&self, user: &Arc<Principal>, is_forwarded: bool) -> ReplyAccount {
+        self.log.replies.account_of(user, is_forwarded)
     }
 
     /// The coordinator of a group. At the first use of groups, creates them all; `None` if the call
@@ -135,29 +156,25 @@ impl GroupEngine {
     /// At the first use of groups, their coordinators have just been created: gives them the time
     /// to start.
     async fn wait_started(&self, raft_group: GroupId) {
-        let is_started = || {
-            let metadata = self.deps.view.load();
+        let is_started = |metadata: &Metadata| {
             let place = metadata.group(raft_group);
-            place.is_none_or(|place| place.partition.started)
+            let started = place.is_none_or(|place| place.partition.started);
+            started.then_some(()).ok_or(())
         };
-        let mut version = self.deps.view.watch();
         let deadline = Instant::now() + COORDINATOR_START_MAX;
-        while !is_started() {
-            if !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(()))) {
-                return;
-            }
-        }
+        // If they have not started by then, the call fails as it does without a leader.
+        self.deps.view.find(deadline, is_started).await.ok();
     }
 
     /// The node that forwards knows of coordinators: this one soon does too.
     async fn wait_for_coordinators(&self) {
-        let mut version = self.deps.view.watch();
+        let has_coordinators = |metadata: &Metadata| {
+            let are_known = metadata.coordinators().is_some();
+            are_known.then_some(()).ok_or(())
+        };
         let deadline = Instant::now() + METADATA_LAG_MAX;
-        while self.deps.view.load().coordinators().is_none() {
-            if !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(()))) {
-                return;
-            }
-        }
+        // The caller looks again.
+        self.deps.view.find(deadline, has_coordinators).await.ok();
     }
 
     /// Without it, whether there are groups would depend on the version of the node that is asked.
@@ -260,7 +277,7 @@ impl GroupEngine {
         let mut followed = FollowedTopics::default();
         loop {
             let metadata = self.deps.view.load();
-            let has_news = followed.changed(&metadata);
+            let has_news = followed.changed(&metadata, self.deps.rights.settings());
             let mut leads_any = false;
             let mut counts = GroupCounts::default();
             for coordinator in self.present() {
@@ -349,9 +366,9 @@ const fn makes_state(call: &GroupCall) -> bool {
 fn none_yet(group: &str, call: &GroupCall) -> Result<GroupAnswer, ApiError> {
     match call {
         GroupCall::Leave(_) => Ok(GroupAnswer::Done),
-        GroupCall::Offsets(_) => Ok(GroupAnswer::Offsets(Vec::new())),
+        GroupCall::Offsets(_) => Ok(GroupAnswer::Offsets(OffsetsPage::default())),
         GroupCall::Heartbeat(heartbeat) => Err(described::unknown_member(&heartbeat.member.id)),
-        GroupCall::Describe | GroupCall::DeleteOffsets(_) | GroupCall::Delete => {
+        GroupCall::Describe(_) | GroupCall::DeleteOffsets(_) | GroupCall::Delete => {
             Err(described::unknown_group(group))
         }
         GroupCall::Join(_) | GroupCall::Commit(_) => Err(ApiError::replica_closing()),

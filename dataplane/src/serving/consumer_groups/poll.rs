@@ -7,16 +7,16 @@ use std::pin::pin;
 use std::time::Duration;
 
 use lograft_core::Reason;
-use lograft_core::consumer_group::Generation;
+use lograft_core::consumer_group::{CommitSequence, Generation};
 use lograft_core::limits::{HEARTBEAT_WAIT_MAX, POLL_FAILED_WAIT_MAX};
 use tokio::time::{Instant, timeout_at};
 
 use super::engine::GroupEngine;
 use super::request::{
-    CommitRequest, GroupAnswer, GroupCall, GroupRequest, GroupTarget, Heartbeat, MemberAnswer,
-    MemberRef, OffsetToCommit,
+    CommitRequest, Committer, GroupAnswer, GroupCall, GroupRequest, GroupTarget, Heartbeat,
+    MemberAnswer, MemberRef, OffsetToCommit,
 };
-use crate::error::ApiError;
+use crate::error::{ApiError, SUPERSEDED_BY};
 use crate::serving::reply_memory::ReplyMemory;
 use reads::{Found, Reads};
 
@@ -42,6 +42,8 @@ pub(crate) struct PollRequest {
     pub(crate) generation: Generation,
     /// What the member has processed.
     pub(crate) commit: Vec<OffsetToCommit>,
+    /// The number of that commit.
+    pub(crate) sequence: CommitSequence,
     pub(crate) start: PollStart,
     pub(crate) max_records: usize,
     /// Most bytes to return, about; a larger record is returned alone.
@@ -56,6 +58,8 @@ pub(crate) struct Polled {
     pub(crate) member: MemberAnswer,
     /// The outcome for each offset to commit, in their order.
     pub(crate) committed: Vec<Result<(), ApiError>>,
+    /// The number of the next commit.
+    pub(crate) next_sequence: CommitSequence,
     /// Partitions that have records, or whose start was found.
     pub(crate) reads: Vec<PartitionRead>,
     /// Partitions that could not be read.
@@ -102,8 +106,10 @@ impl GroupEngine {
             memory,
             ..
         } = found;
+        let now_ms = self.deps.clock.now_ms();
         Ok(Polled {
             member,
+            next_sequence: next_sequence(request.sequence, &committed, now_ms),
             committed,
             reads,
             failed,
@@ -168,7 +174,11 @@ impl GroupEngine {
             return Ok(Vec::new());
         }
         let call = GroupCall::Commit(CommitRequest {
-            by: Some((request.member.clone(), request.generation)),
+            by: Some(Committer {
+                member: request.member.clone(),
+                generation: request.generation,
+                sequence: request.sequence,
+            }),
             offsets,
         });
         let target = request.target.clone();
@@ -179,9 +189,65 @@ impl GroupEngine {
     }
 }
 
+/// The number of a member's next commit: one more than that of this one, or than a greater one
+/// that is in effect. A member that has none yet starts at the time in microseconds, above the
+/// numbers of a former process with the same member id.
+fn next_sequence(
+    sequence: CommitSequence,
+    committed: &[Result<(), ApiError>],
+    now_ms: i64,
+) -> CommitSequence {
+    if sequence == CommitSequence::NONE {
+        let now_ms = u64::try_from(now_ms).unwrap_or(0);
+        let now = CommitSequence(now_ms.saturating_mul(1000).max(1));
+        return now.min(CommitSequence::MAX);
+    }
+    let in_effect = |error: &ApiError| {
+        let details = error.details();
+        let last = details.filter(|(key, _)| *key == SUPERSEDED_BY).last();
+        last.and_then(|(_, value)| value.parse().ok())
+    };
+    let refused = committed
+        .iter()
+        .filter_map(|outcome| outcome.as_ref().err());
+    let superseded = refused.filter(|error| error.reason() == Some(Reason::CommitSuperseded));
+    let last = superseded.filter_map(in_effect).max();
+    let last = last.map_or(sequence, |last| sequence.max(CommitSequence(last)));
+    CommitSequence(last.get().saturating_add(1)).min(CommitSequence::MAX)
+}
+
 /// An answer of another kind than that of its call. It would be a defect of this node or of
 /// another.
 pub(crate) fn other_answer(answer: &GroupAnswer) -> ApiError {
     let text = format!("a coordinator has answered another call: {answer:?}");
     ApiError::new(Reason::Internal, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::consumer_group::CommitError;
+
+    use super::*;
+
+    #[test]
+    fn the_next_commit_has_a_greater_number_than_all_that_are_in_effect() {
+        let next = |sequence, committed: &[Result<(), ApiError>]| {
+            next_sequence(CommitSequence(sequence), committed, 1_790_000_000_000).get()
+        };
+        assert_eq!(next(0, &[]), 1_790_000_000_000_000);
+        assert_eq!(next(7, &[Ok(())]), 8);
+        // The clock of another node was ahead when the member started.
+        let superseded = CommitError::Superseded {
+            last: CommitSequence(100),
+        };
+        let refused = [
+            Ok(()),
+            Err(superseded.into()),
+            Err(CommitError::NotAssigned.into()),
+        ];
+        assert_eq!(next(7, &refused), 101);
+        let greatest = CommitSequence::MAX.get();
+        assert_eq!(next(greatest, &[]), greatest);
+        assert_eq!(next_sequence(CommitSequence::NONE, &[], -1).get(), 1);
+    }
 }

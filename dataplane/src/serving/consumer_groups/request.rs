@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use lograft_core::acl::Principal;
 use lograft_core::consumer_group::{
-    Assignor, Generation, GroupState, MemberId, MemberSpec, TopicPartition,
+    Assignor, CommitSequence, Generation, GroupState, MemberId, MemberSpec, Subscription,
+    TopicPartition,
 };
+use lograft_core::limits::{GROUP_REBALANCE_DEFAULT_MS, GROUP_SESSION_DEFAULT_MS};
 use lograft_core::metadata::TopicId;
 use lograft_core::{NodeId, PartitionId};
 
+use super::page::{DescribedPlace, PageRequest};
 use crate::error::ApiError;
 
 /// The group that a call is for.
@@ -42,17 +45,34 @@ pub(crate) enum GroupCall {
     Leave(MemberRef),
     /// Record offsets.
     Commit(CommitRequest),
-    /// The committed offsets of these topics, of all if there are none.
-    Offsets(Vec<String>),
+    /// A page of the committed offsets.
+    Offsets(OffsetsRequest),
     /// Forget offsets.
     DeleteOffsets(DeleteOffsets),
-    /// The members and offsets.
-    Describe,
+    /// A page of the members and offsets.
+    Describe(PageRequest<DescribedPlace>),
     /// Delete the group.
     Delete,
 }
 
 impl GroupCall {
+    /// The memory of the request; 0 if it has no more than a few names.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Join(spec) => texts_bytes(&spec.subscription.topics),
+            Self::Commit(request) => {
+                let offsets = request.offsets.iter();
+                let bytes = offsets.map(|offset| {
+                    size_of::<OffsetToCommit>() + offset.topic.len() + offset.metadata.len()
+                });
+                bytes.sum()
+            }
+            Self::Offsets(request) => texts_bytes(&request.topics),
+            Self::DeleteOffsets(request) => request.partitions.len() * size_of::<u32>(),
+            Self::Heartbeat(_) | Self::Leave(_) | Self::Describe(_) | Self::Delete => 0,
+        }
+    }
+
     /// The name of the call in metrics.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
@@ -62,10 +82,16 @@ impl GroupCall {
             Self::Commit(_) => "commit",
             Self::Offsets(_) => "fetch_offsets",
             Self::DeleteOffsets(_) => "delete_offsets",
-            Self::Describe => "describe",
+            Self::Describe(_) => "describe",
             Self::Delete => "delete",
         }
     }
+}
+
+/// The memory of texts in a list.
+fn texts_bytes<'a>(texts: impl IntoIterator<Item = &'a String>) -> usize {
+    let texts = texts.into_iter();
+    texts.map(|text| text.len() + size_of::<String>()).sum()
 }
 
 /// The answer to a [`GroupCall`] of the same kind.
@@ -78,7 +104,7 @@ pub(crate) enum GroupAnswer {
     /// To `Commit`: the outcome for each offset, in the order of the request.
     Committed(Vec<Result<(), ApiError>>),
     /// To `Offsets`.
-    Offsets(Vec<StoredOffset>),
+    Offsets(OffsetsPage),
     /// To `DeleteOffsets`: how many.
     Deleted(u32),
     /// To `Describe`.
@@ -103,12 +129,78 @@ pub(crate) struct Heartbeat {
     pub(crate) max_wait: Duration,
 }
 
+/// A new member, as a request describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct NewMember {
+    pub(crate) id: String,
+    pub(crate) client_id: String,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) topics: Vec<String>,
+    pub(crate) topic_pattern: Option<String>,
+    /// Sticky by default.
+    pub(crate) assignor: Option<Assignor>,
+    pub(crate) session_timeout_ms: Option<u32>,
+    pub(crate) rebalance_timeout_ms: Option<u32>,
+}
+
+impl NewMember {
+    /// The member with the defaults of what its request leaves out. Fails with INVALID_ARGUMENT if
+    /// a field is out of bounds.
+    pub(crate) fn spec(self, principal: &Principal) -> Result<MemberSpec, ApiError> {
+        let Self {
+            id,
+            client_id,
+            instance_id,
+            topics,
+            topic_pattern,
+            assignor,
+            session_timeout_ms,
+            rebalance_timeout_ms,
+        } = self;
+        let spec = MemberSpec {
+            id: MemberId::new(&id)?,
+            principal: principal.to_string(),
+            client_id,
+            instance_id,
+            subscription: Subscription {
+                topics: topics.into_iter().collect(),
+                pattern: topic_pattern,
+            },
+            assignor: assignor.unwrap_or_default(),
+            session_timeout_ms: session_timeout_ms.unwrap_or(GROUP_SESSION_DEFAULT_MS),
+            rebalance_timeout_ms: rebalance_timeout_ms.unwrap_or(GROUP_REBALANCE_DEFAULT_MS),
+        };
+        spec.validate()?;
+        Ok(spec)
+    }
+}
+
 /// Offsets to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CommitRequest {
-    /// The member, and the generation of its last reply; `None`: from outside of the group.
-    pub(crate) by: Option<(MemberRef, Generation)>,
+    /// The member; `None`: from outside of the group.
+    pub(crate) by: Option<Committer>,
     pub(crate) offsets: Vec<OffsetToCommit>,
+}
+
+/// A member that commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committer {
+    pub(crate) member: MemberRef,
+    /// The generation of its last reply.
+    pub(crate) generation: Generation,
+    /// The number of its commit.
+    pub(crate) sequence: CommitSequence,
+}
+
+/// The number of a commit from a request. Fails with INVALID_ARGUMENT if it is too large.
+pub(crate) fn commit_sequence(number: u64) -> Result<CommitSequence, ApiError> {
+    let sequence = CommitSequence(number);
+    if sequence <= CommitSequence::MAX {
+        return Ok(sequence);
+    }
+    let bound = format_args!("at most {}, got {number}", CommitSequence::MAX);
+    Err(ApiError::invalid("sequence", bound))
 }
 
 /// An offset to record.
@@ -120,6 +212,22 @@ pub(crate) struct OffsetToCommit {
     pub(crate) partition: u32,
     pub(crate) offset: u64,
     pub(crate) metadata: String,
+}
+
+/// A question for committed offsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OffsetsRequest {
+    /// Of these topics, of all if there are none.
+    pub(crate) topics: Vec<String>,
+    pub(crate) page: PageRequest<TopicPartition>,
+}
+
+/// Committed offsets, by topic id and partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OffsetsPage {
+    pub(crate) offsets: Vec<StoredOffset>,
+    /// The place behind which the next page starts; `None`: this is the last one.
+    pub(crate) next: Option<TopicPartition>,
 }
 
 /// Offsets to forget.
@@ -165,14 +273,17 @@ pub(crate) struct StoredOffset {
     pub(crate) committed_at_ms: i64,
 }
 
-/// The members and offsets of a group.
+/// A page of the members and offsets of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupDescription {
     pub(crate) state: GroupState,
     pub(crate) generation: Generation,
     pub(crate) assignor: Assignor,
     pub(crate) members: Vec<MemberDescription>,
+    /// Without their metadata, which may be long.
     pub(crate) offsets: Vec<StoredOffset>,
+    /// The place behind which the next page starts; `None`: this is the last one.
+    pub(crate) next: Option<DescribedPlace>,
     /// The node that coordinates it.
     pub(crate) node: NodeId,
 }
@@ -194,6 +305,31 @@ impl GroupDescription {
 pub(crate) struct MemberDescription {
     pub(crate) spec: MemberSpec,
     pub(crate) partitions: Vec<MemberPartition>,
+}
+
+impl MemberDescription {
+    /// Upper bound of the size in a message, in bytes.
+    pub(crate) fn max_bytes(&self) -> usize {
+        // The numbers and lengths of a member, of a topic and of a partition.
+        const MEMBER_BYTES: usize = 64;
+        const TOPIC_BYTES: usize = 8;
+        const PARTITION_BYTES: usize = 32;
+        let MemberSpec {
+            id,
+            principal,
+            client_id,
+            instance_id,
+            subscription: Subscription { topics, pattern },
+            ..
+        } = &self.spec;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts = [principal.len(), client_id.len(), id.as_str().len()];
+        let topics = topics.iter().map(|topic| topic.len() + TOPIC_BYTES);
+        let partitions = self.partitions.iter();
+        let partitions = partitions.map(|held| held.topic.len() + PARTITION_BYTES);
+        let lists: usize = topics.chain(partitions).chain(texts).sum();
+        MEMBER_BYTES + optional(instance_id) + optional(pattern) + lists
+    }
 }
 
 /// A partition that a member has.
@@ -222,4 +358,44 @@ pub(crate) struct ListedGroup {
     pub(crate) group: String,
     pub(crate) state: GroupState,
     pub(crate) member_count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_take_the_memory_of_their_texts_and_those_that_wait_take_none() {
+        let commit = |text_bytes: usize| {
+            let offset = OffsetToCommit {
+                topic: "t".repeat(100),
+                topic_id: None,
+                partition: 0,
+                offset: 0,
+                metadata: "x".repeat(text_bytes),
+            };
+            let offsets = vec![offset; 10];
+            GroupCall::Commit(CommitRequest { by: None, offsets }).memory_bytes()
+        };
+        assert!(commit(0) >= 1000);
+        assert_eq!(commit(4000) - commit(0), 40_000);
+        let id: MemberId = "m".parse().unwrap();
+        let member = MemberRef {
+            id,
+            instance_id: None,
+        };
+        let heartbeat = Heartbeat {
+            member,
+            acknowledged: Generation::NONE,
+            max_wait: Duration::ZERO,
+        };
+        assert_eq!(GroupCall::Heartbeat(heartbeat).memory_bytes(), 0);
+        let page = PageRequest {
+            after: None,
+            max_count: 1,
+        };
+        let topics = vec!["t".repeat(249); 1000];
+        let asked = GroupCall::Offsets(OffsetsRequest { topics, page });
+        assert!(asked.memory_bytes() >= 249_000);
+    }
 }

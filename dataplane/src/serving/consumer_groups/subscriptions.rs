@@ -12,12 +12,17 @@ use lograft_core::limits::GROUP_PATTERN_MEMORY_MAX_BYTES;
 use lograft_core::metadata::{Metadata, Topic, TopicId};
 use regex::bytes::{Regex, RegexBuilder};
 
+use crate::config::AuthorizationSettings;
 use crate::error::ApiError;
 
 /// The rights to read topics.
 pub(crate) trait ReadRights: Send + Sync + 'static {
     /// Whether a principal may read a topic.
     fn may_read(&self, principal: &Principal, topic: &str) -> bool;
+
+    /// The settings that rights depend on besides the rules of the metadata: the mode, for example.
+    /// Others when they change.
+    fn settings(&self) -> Arc<AuthorizationSettings>;
 }
 
 /// Compiles the pattern of a subscription, which matches whole names. Names are ASCII, so that
@@ -109,12 +114,19 @@ pub(super) struct FollowedTopics {
     version: LogIndex,
     topics: u64,
     rules: Option<Arc<RuleTable>>,
+    settings: Arc<AuthorizationSettings>,
 }
 
 impl FollowedTopics {
-    /// Takes over the metadata. Returns whether topics or rights differ from the last ones.
-    pub(super) fn changed(&mut self, metadata: &Metadata) -> bool {
-        if self.rules.is_some() && self.version == metadata.version() {
+    /// Takes over the metadata and settings. Returns whether topics or rights differ from the last
+    /// ones.
+    pub(super) fn changed(
+        &mut self,
+        metadata: &Metadata,
+        settings: Arc<AuthorizationSettings>,
+    ) -> bool {
+        let same_settings = Arc::ptr_eq(&self.settings, &settings);
+        if same_settings && self.rules.is_some() && self.version == metadata.version() {
             return false;
         }
         let mut hasher = DefaultHasher::new();
@@ -123,12 +135,31 @@ impl FollowedTopics {
         }
         let (topics, rules) = (hasher.finish(), metadata.rules());
         let same_rules = |known: &Arc<RuleTable>| Arc::ptr_eq(known, rules);
-        let is_same = topics == self.topics && self.rules.as_ref().is_some_and(same_rules);
+        let same_topics = same_settings && topics == self.topics;
+        let is_same = same_topics && self.rules.as_ref().is_some_and(same_rules);
         *self = Self {
             version: metadata.version(),
             topics,
             rules: Some(Arc::clone(rules)),
+            settings,
         };
         !is_same
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_the_settings_of_authorization_changes_the_topics_of_patterns() {
+        let metadata = Metadata::default();
+        let mut followed = FollowedTopics::default();
+        let settings = Arc::new(AuthorizationSettings::default());
+        assert!(followed.changed(&metadata, Arc::clone(&settings)));
+        assert!(!followed.changed(&metadata, Arc::clone(&settings)));
+        let newer = Arc::new(AuthorizationSettings::default());
+        assert!(followed.changed(&metadata, Arc::clone(&newer)));
+        assert!(!followed.changed(&metadata, newer));
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod disks;
 pub(crate) mod finalize;
 pub(crate) mod gossip_keys;
 pub(crate) mod leftover_disks;
+pub(crate) mod lost_hosts;
 pub(crate) mod metadata;
 pub(crate) mod objects;
 pub(crate) mod rollout;

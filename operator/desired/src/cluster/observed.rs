@@ -125,6 +125,10 @@ pub struct ObservedDisk {
     pub created: i64,
     /// Authorization mode of its cluster, by its label.
     pub authorization: Option<AuthorizationMode>,
+    /// Name of its volume, once it is bound.
+    pub volume: Option<String>,
+    /// The host that its volume is bound to, if Kubernetes has no Node of it.
+    pub gone_host: Option<String>,
 }
 
 /// The certificates in a Secret, without private keys.

@@ -20,8 +20,8 @@ use crate::cluster::image::{self, ImageChoice};
 use crate::cluster::lane::{Lane, TimedLane};
 use crate::cluster::lanes::finalize::FinalizeLane;
 use crate::cluster::lanes::{
-    bootstrap, certificates, disks, finalize, gossip_keys, leftover_disks, metadata, objects,
-    rollout, scale,
+    bootstrap, certificates, disks, finalize, gossip_keys, leftover_disks, lost_hosts, metadata,
+    objects, rollout, scale,
 };
 use crate::cluster::observed::Observed;
 use crate::cluster::secret_plan::SecretPlan;
@@ -151,9 +151,10 @@ impl<'a> Proposal<'a> {
 /// 5. metadata: labels and owners of Secrets, pods and PVCs.
 /// 6. bootstrap: needs the number of pods.
 /// 7. leftover disks.
-/// 8. rollout: needs the desired template.
-/// 9. scale: needs from rollout whether it stops a pod, and starts no decommission then.
-/// 10. finalize: needs the template, the number of pods, and whether all other lanes are idle.
+/// 8. lost hosts: releases PVCs.
+/// 9. rollout: needs the desired template.
+/// 10. scale: needs from rollout whether it stops a pod, and starts no decommission then.
+/// 11. finalize: needs the template, the number of pods, and whether all other lanes are idle.
 ///
 /// No lane waits for another: certificates are renewed and disks grow while a rollout is stuck.
 pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanError> {
@@ -197,6 +198,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
     plan.add(bootstrap::plan(cluster, observed, pods));
     plan.keep_former_authorization(observed);
     plan.add(leftover_disks::plan(cluster, observed));
+    plan.add(lost_hosts::plan(cluster, observed));
     let template = Template::new(&desired, observed).map_err(PlanError::Encode)?;
     // The StatefulSet was deleted and made again while the template waits.
     let rollout = if is_held && !turn.is_granted(&template) {

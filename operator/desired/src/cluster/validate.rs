@@ -8,9 +8,10 @@ mod rollout;
 use std::collections::BTreeMap;
 
 use lograft_crds::limits::{
-    CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, FINALIZE_AFTER_MAX_SECONDS,
-    GOSSIP_KEY_VALIDITY_MIN_SECONDS, PARTITIONS_MAX_COUNT, REPLICAS_MAX_COUNT,
-    REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
+    CLUSTER_NAME_MAX_BYTES, DEAD_NODE_AFTER_MAX_SECONDS, DEAD_NODE_AFTER_MIN_SECONDS,
+    DISK_MIN_BYTES, FINALIZE_AFTER_MAX_SECONDS, GOSSIP_KEY_VALIDITY_MIN_SECONDS,
+    PARTITIONS_MAX_COUNT, REPLICAS_MAX_COUNT, REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES,
+    SEGMENT_MIN_BYTES,
 };
 use lograft_crds::log_cluster::{Seeds, TlsMode};
 use lograft_crds::names::{ANNOTATION_RESTART_AT, ANNOTATION_ROTATE_GOSSIP_KEY, OWN_PREFIXES};
@@ -44,6 +45,8 @@ pub struct ValidCluster {
     pub gossip_key_request: Option<String>,
     /// `spec.discovery.gossip.keyValidity` in seconds.
     pub gossip_key_seconds: i64,
+    /// `spec.recovery.deadNodeAfter` in seconds.
+    pub dead_node_after_seconds: i64,
     /// Annotation that asks for a restart of all pods.
     pub restart_at: Option<String>,
     /// Image in the stored status: the last one that was accepted.
@@ -136,6 +139,7 @@ impl ValidCluster {
             gossip_key_request: annotation(cluster, ANNOTATION_ROTATE_GOSSIP_KEY)
                 .map(|text| hash_text(text)),
             gossip_key_seconds: gossip_key_seconds(spec)?,
+            dead_node_after_seconds: dead_node_after_seconds(spec)?,
             image: status.as_ref().and_then(|s| s.image.clone()),
             default_version: status.as_ref().and_then(|s| s.default_version.clone()),
             // `from > to` while there are two.
@@ -274,6 +278,18 @@ fn gossip_key_seconds(spec: &LogClusterSpec) -> Result<i64, ValidationError> {
     if found < GOSSIP_KEY_VALIDITY_MIN_SECONDS {
         let bound = format!("at least {GOSSIP_KEY_VALIDITY_MIN_SECONDS} s");
         return Err(out_of_bounds(field, &validity.0, &bound));
+    }
+    Ok(found)
+}
+
+fn dead_node_after_seconds(spec: &LogClusterSpec) -> Result<i64, ValidationError> {
+    let field = "spec.recovery.deadNodeAfter";
+    let after = &spec.recovery.dead_node_after;
+    let found = seconds(field, after)?;
+    if !(DEAD_NODE_AFTER_MIN_SECONDS..=DEAD_NODE_AFTER_MAX_SECONDS).contains(&found) {
+        let bound =
+            format!("{DEAD_NODE_AFTER_MIN_SECONDS} to {DEAD_NODE_AFTER_MAX_SECONDS} seconds");
+        return Err(out_of_bounds(field, &after.0, &bound));
     }
     Ok(found)
 }

@@ -233,6 +233,27 @@ impl ClusterView {
         groups.into_iter().map(|(group, _)| group).collect()
     }
 
+    /// The groups of which this node holds a replica and that have no majority of healthy voters
+    /// without it, or no leader: what it has may be the only copy of acknowledged records.
+    pub(crate) fn groups_that_need(&self, node: u64) -> Vec<String> {
+        let partitions = self.partitions.iter().filter(|partition| {
+            let replicas = &partition.replicas;
+            let voters = replicas.iter().filter(|replica| replica.voter);
+            let others = voters.clone().filter(|it| it.node != node && it.in_sync);
+            let has_majority = others.count() > voters.count() / 2 && partition.leader.is_some();
+            replicas.iter().any(|replica| replica.node == node) && !has_majority
+        });
+        let mut groups: Vec<String> = partitions.map(ObservedPartition::label).collect();
+        let is_voter =
+            |it: &&ObservedNode| matches!(it.meta, Some(MemberRole::Leader | MemberRole::Voter));
+        let voters = self.nodes.iter().filter(is_voter);
+        let others = voters.clone().filter(|it| it.id != node && it.reachable);
+        if others.count() <= voters.count() / 2 || self.meta_leader.is_none() {
+            groups.push(META_GROUP.to_owned());
+        }
+        groups
+    }
+
     /// The voters of each group, with their health, by the group's name in sentences.
     fn voters(&self) -> Vec<(String, Vec<(u64, bool)>)> {
         let is_voter =

@@ -86,6 +86,8 @@ pub enum Wait {
         /// Name of its pod.
         pod: String,
     },
+    /// A host that is gone is back, or the PVC on it is released.
+    HostBack(LostHost),
     /// What keeps a pod from running is removed.
     Obstacle(Obstacle),
     /// A group elects a leader.
@@ -138,6 +140,47 @@ pub enum Wait {
     },
     /// Work that does not block.
     UnderWay(Progress),
+}
+
+/// A PVC whose volume is on a host that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostHost {
+    /// Name of the pod.
+    pub pod: String,
+    /// Name of its PVC.
+    pub claim: String,
+    /// Name of the host.
+    pub host: String,
+    /// Why the PVC is not released, or that it is.
+    pub why: LostHostWait,
+}
+
+/// State of a PVC on a host that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LostHostWait {
+    /// It is deleted.
+    Releasing,
+    /// It is deleted after this time.
+    Time {
+        /// `spec.recovery.deadNodeAfter`.
+        after_seconds: i64,
+    },
+    /// `spec.recovery.lostHost` is `Keep`.
+    Kept,
+    /// No node describes the cluster.
+    NotDescribed,
+    /// Groups have no majority without the node of the pod.
+    Majority {
+        /// The groups.
+        groups: Vec<String>,
+    },
+}
+
+impl LostHost {
+    /// The subject of the wait for the host of a PVC.
+    pub(crate) fn subject_of(claim: &str) -> String {
+        claim_subject(claim)
+    }
 }
 
 /// What keeps a pod from running, or its disk from growing, as Kubernetes says it.
@@ -338,6 +381,7 @@ impl Wait {
             | Self::StopPrepared(_) => Reason::RollingOut,
             Self::Turn(_) => Reason::RolloutHeld,
             Self::ViewForDecommission | Self::NodeDecommissioned { .. } => Reason::Decommissioning,
+            Self::HostBack(_) => Reason::PodBlocked,
             Self::Obstacle(obstacle) => return obstacle.kind.condition_reasons(),
             Self::Majority { .. } => Reason::QuorumLost,
             Self::AnyAnswer { .. } => Reason::DataPlaneUnreachable,
@@ -374,6 +418,7 @@ impl Wait {
             Self::Turn(_) => BlockedReason::RolloutHeld,
             Self::StopPrepared(_) => BlockedReason::StopNotPrepared,
             Self::NodeDecommissioned { .. } => BlockedReason::NodeDecommissioning,
+            Self::HostBack(_) => BlockedReason::HostLost,
             Self::Obstacle(obstacle) => obstacle.kind.blocked_reason(),
             Self::Leader { .. } => BlockedReason::NoLeader,
             Self::Majority { .. } => BlockedReason::QuorumLost,
@@ -400,6 +445,7 @@ impl Wait {
             | Self::MajorityWithout { pod, .. }
             | Self::StopPrepared(UnpreparedStop { pod, .. }) => Some(format!("Pod {pod}")),
             Self::NodeDecommissioned { node_id, .. } => Some(format!("node {node_id}")),
+            Self::HostBack(lost) => Some(LostHost::subject_of(&lost.claim)),
             Self::Obstacle(obstacle) => Some(obstacle.subject()),
             Self::RootLoaded
             | Self::GossipKeysLoaded

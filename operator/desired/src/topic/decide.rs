@@ -145,13 +145,6 @@ fn manage(
             found: found.partitions,
         });
     }
-    let factor = found.replication_factor;
-    if let Some(wanted) = topic.replication_factor.filter(|it| *it != factor) {
-        plan.waits.push(Wait::ReplicationFactorFixed {
-            wanted,
-            found: factor,
-        });
-    }
     plan.waits.extend(no_leader(found));
     plan
 }
@@ -170,11 +163,19 @@ fn changed(topic: &ValidTopic, found: &ObservedTopic, change: &TopicChange) -> E
         let found = found.partitions;
         format!("partitions from {found} to {wanted}")
     });
+    let replicas = change.replication_factor.map(|wanted| {
+        let found = found.replication_factor;
+        format!("replication factor from {found} to {wanted}")
+    });
     let settings = change.settings.iter().map(|(key, wanted)| {
         let found = value_text(found.settings.get(key).copied());
         format!("{key} from {found} to {}", value_text(*wanted))
     });
-    let parts: Vec<String> = partitions.into_iter().chain(settings).collect();
+    let parts: Vec<String> = partitions
+        .into_iter()
+        .chain(replicas)
+        .chain(settings)
+        .collect();
     let (name, parts) = (&topic.topic, parts.join(", "));
     if topic.stored.was_matching {
         let text = format!("reverted a change of topic {name} by somebody else: {parts}");

@@ -86,6 +86,8 @@ pub struct TopicChange {
     pub id: u64,
     /// New number of partitions.
     pub partitions: Option<u32>,
+    /// New number of replicas of a partition.
+    pub replication_factor: Option<u32>,
     /// Settings to set, or to remove if none.
     pub settings: BTreeMap<SettingKey, Option<u64>>,
 }
@@ -106,10 +108,15 @@ impl TopicChange {
         }
         wanted.retain(|key, value| found.settings.get(key).copied() != *value);
         let partitions = topic.partitions.filter(|wanted| *wanted > found.partitions);
-        (partitions.is_some() || !wanted.is_empty()).then(|| Self {
+        let replication_factor = topic
+            .replication_factor
+            .filter(|wanted| *wanted != found.replication_factor);
+        let is_any = partitions.is_some() || replication_factor.is_some() || !wanted.is_empty();
+        is_any.then(|| Self {
             topic: topic.topic.clone(),
             id: found.id,
             partitions,
+            replication_factor,
             settings: wanted,
         })
     }

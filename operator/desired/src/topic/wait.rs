@@ -64,13 +64,6 @@ pub enum Wait {
         /// Partitions of the topic.
         found: u32,
     },
-    /// The topic has another replication factor than the spec.
-    ReplicationFactorFixed {
-        /// Replication factor in the spec.
-        wanted: u32,
-        /// Replication factor of the topic.
-        found: u32,
-    },
     /// Partitions have no leader.
     NoLeader {
         /// Their number.
@@ -102,7 +95,6 @@ impl Wait {
             Self::Changing { .. } => TopicReason::Changing,
             Self::Deleting { .. } => TopicReason::Deleting,
             Self::CannotShrink { .. } => TopicReason::CannotShrink,
-            Self::ReplicationFactorFixed { .. } => TopicReason::ReplicationFactorFixed,
             Self::NoLeader { .. } => TopicReason::NoLeader,
             Self::Deletion(wait) => wait.reason(),
         }
@@ -158,11 +150,6 @@ impl fmt::Display for Wait {
                 f,
                 "the topic has {found} partitions, and partitions cannot be removed: raise \
                  spec.partitions from {wanted} to {found}"
-            ),
-            Self::ReplicationFactorFixed { wanted, found } => write!(
-                f,
-                "the topic has the replication factor {found}, which cannot be changed: remove \
-                 spec.replicationFactor ({wanted}), or create another LogTopic"
             ),
             Self::NoLeader {
                 leaderless,

@@ -326,6 +326,7 @@ impl Sim {
                 terminating: false,
                 created: self.observed.now_unix_seconds,
                 authorization: None,
+                ..ObservedDisk::default()
             };
             self.observed.disks.entry(at).or_insert(disk);
             let Entry::Vacant(vacant) = self.observed.pods.entry(at) else {

@@ -17,6 +17,7 @@ mod fleet;
 mod golden;
 mod http;
 mod invalid;
+mod lost_hosts;
 mod objects;
 mod restart;
 mod rollout;

@@ -218,6 +218,8 @@ impl World {
         match self.topics.get_mut(&change.topic) {
             Some(found) if found.id == change.id => {
                 found.partitions = change.partitions.unwrap_or(found.partitions);
+                let factor = change.replication_factor;
+                found.replication_factor = factor.unwrap_or(found.replication_factor);
             }
             _ => return Outcome::Failed(Failure::Replaced),
         }

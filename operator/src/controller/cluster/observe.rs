@@ -1,5 +1,6 @@
 //! Reads everything that a plan depends on. All reads of a reconcile are here.
 
+mod gone_hosts;
 mod pod;
 mod strays;
 mod user_issuers;
@@ -51,13 +52,14 @@ pub(super) async fn observe(
 ) -> Result<Observation, ReconcileError> {
     let namespace = cluster.namespace.as_str();
     let zone_key = &cluster.spec.topology.zone_key;
-    let (live, secrets, mut pods, disks) = tokio::try_join!(
+    let (live, secrets, mut pods, mut disks) = tokio::try_join!(
         objects(reconciler, namespace, names),
         secrets(reconciler, namespace, names),
         pods(reconciler, namespace, names, zone_key, now),
         disks(reconciler, namespace, names),
     )?;
     add_zones_of_hosts(&reconciler.host_zones, zone_key, &mut pods).await;
+    gone_hosts::add(&reconciler.client, &pods, &mut disks).await;
     let stateful_set = stateful_set(&live)?;
     let seen = warnings::Seen {
         names,
@@ -311,6 +313,13 @@ fn observe_disk(
             .as_ref()
             .and_then(|labels| AuthorizationMode::from_name(labels.get(LABEL_AUTHORIZATION)?)),
         actual_bytes: capacity.and_then(|all| bytes_of(&all.get("storage")?.0)),
+        volume: claim
+            .spec
+            .as_ref()?
+            .volume_name
+            .clone()
+            .filter(|name| !name.is_empty()),
+        gone_host: None,
     };
     Some((names.ordinal(pod)?, disk))
 }

@@ -179,10 +179,9 @@ impl Cluster {
         for node in &mut nodes {
             node.wait_ready().await?;
         }
-        let tls = folder.join("tls");
-        let files = TlsFiles::new(tls.join("ca.crt"), tls.join("tls.crt"), tls.join("tls.key"));
         let endpoints = nodes.iter().map(|node| node.client.clone());
-        let client = Client::connect(ClientConfig::new(endpoints, files)).await?;
+        let config = ClientConfig::new(endpoints, tls_files(folder));
+        let client = Client::connect(config).await?;
         let mut cluster = Self {
             folder: folder.to_owned(),
             programs: programs.clone(),
@@ -211,6 +210,16 @@ impl Cluster {
             endpoints_only: true,
             ..self.cli(version)
         }
+    }
+
+    /// A client of this tree that calls one node only.
+    pub(super) async fn client_at(&self, at: usize) -> Result<Client> {
+        let endpoints = [self.nodes[at].client.clone()];
+        let config = ClientConfig {
+            endpoints_only: true,
+            ..ClientConfig::new(endpoints, tls_files(&self.folder))
+        };
+        Ok(Client::connect(config).await?)
     }
 
     /// Fails if a node has ended by itself.
@@ -334,6 +343,11 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+fn tls_files(folder: &Path) -> TlsFiles {
+    let tls = folder.join("tls");
+    TlsFiles::new(tls.join("ca.crt"), tls.join("tls.crt"), tls.join("tls.key"))
 }
 
 /// Runs `lograft dev` until the cluster is healthy, and stops it.

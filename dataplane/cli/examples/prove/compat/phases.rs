@@ -9,10 +9,10 @@ use tokio::time::sleep;
 
 use super::cli::Version;
 use super::features::{transfer_meta, use_all};
-use super::large_records;
 use super::load::{Probe, Soak};
 use super::nodes::{Cluster, Programs};
 use super::report::Report;
+use super::{groups, large_records};
 
 const PROBE_TOPIC: &str = "probe";
 /// Topics of the soaks: one partition, and several.
@@ -74,6 +74,9 @@ impl Upgrade<'_> {
         run.roll_and_use("roll up again", &[1, 2, 3, 0], Version::New, "e")
             .await?;
         run.finalize(new_levels).await?;
+        if new_levels.lowest >= large_records::LEVEL {
+            run.use_groups().await?;
+        }
         if new_levels.lowest > old_levels.lowest {
             run.refuse_old().await?;
         } else {
@@ -170,6 +173,7 @@ impl Run<'_> {
         self.use_features_everywhere("mixed").await?;
         if self.levels().await?.finalized < large_records::LEVEL {
             large_records::are_refused(&self.cluster).await?;
+            groups::are_refused(&self.cluster).await?;
         }
         self.end_phase()?;
 
@@ -293,6 +297,14 @@ impl Run<'_> {
         );
         new.run(&["topic", "delete", "settings"]).await?;
         Ok(())
+    }
+
+    /// A consumer group while each node is restarted in turn.
+    async fn use_groups(&mut self) -> Result<()> {
+        self.report.begin("consumer group: each node restarted");
+        let text = groups::survive_restarts(&mut self.cluster).await?;
+        self.report.note(text);
+        self.end_phase()
     }
 
     /// A node of the old version must refuse to start. The others continue: the loads run on.

@@ -1,7 +1,7 @@
 //! The committed offsets of the group, looked at all the time.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lograft_client::Client;
@@ -12,18 +12,19 @@ use super::history::History;
 use super::member::{GROUP, now_us};
 
 const INTERVAL: Duration = Duration::from_millis(50);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Committed offsets at a time.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// After they were read.
     at_us: i64,
-    pub(super) offsets: BTreeMap<u32, u64>,
+    pub(crate) offsets: BTreeMap<u32, u64>,
 }
 
 /// Reads the committed offsets until told to stop. Calls that fail, while a coordinator is elected,
 /// are made again.
-pub(super) async fn follow(client: Client, stopped: watch::Receiver<bool>) -> Vec<Seen> {
+pub(crate) async fn follow(client: Client, stopped: watch::Receiver<bool>) -> Vec<Seen> {
     let mut seen: Vec<Seen> = Vec::new();
     while !*stopped.borrow() {
         if let Ok(offsets) = read(&client).await
@@ -38,21 +39,45 @@ pub(super) async fn follow(client: Client, stopped: watch::Receiver<bool>) -> Ve
 }
 
 /// The committed offsets of the group, by partition.
-pub(super) async fn read(client: &Client) -> Result<BTreeMap<u32, u64>> {
+pub(crate) async fn read(client: &Client) -> Result<BTreeMap<u32, u64>> {
     let found = client.groups().fetch_offsets(GROUP, &[]).await?;
     Ok(found.into_iter().map(|o| (o.partition, o.offset)).collect())
 }
 
+/// Waits until the group has committed these offsets.
+pub(crate) async fn wait_until(client: &Client, ends: &BTreeMap<u32, u64>) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let committed = read(client).await.unwrap_or_default();
+        if committed == *ends {
+            return Ok(());
+        }
+        ensure!(
+            started.elapsed() < CATCH_UP_TIMEOUT,
+            "{committed:?} are committed, {ends:?} are in the log"
+        );
+        sleep(INTERVAL).await;
+    }
+}
+
+/// Checks that no offset went back.
+pub(crate) fn never_back(seen: &[Seen]) -> Result<()> {
+    let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+    for (partition, offset) in seen.iter().flat_map(|seen| &seen.offsets) {
+        let before = last.insert(*partition, *offset).unwrap_or(0);
+        ensure!(
+            *offset >= before,
+            "the committed offset of partition {partition} went from {before} to {offset}"
+        );
+    }
+    Ok(())
+}
+
 /// Checks that no offset went back, and that all records before it were processed when it was seen.
 pub(super) fn check(seen: &[Seen], history: &History) -> Result<()> {
-    let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+    never_back(seen)?;
     for Seen { at_us, offsets } in seen {
         for (partition, offset) in offsets {
-            let before = last.insert(*partition, *offset).unwrap_or(0);
-            ensure!(
-                *offset >= before,
-                "the committed offset of partition {partition} went from {before} to {offset}"
-            );
             let processed = history.processed_until(*partition, *at_us);
             ensure!(
                 *offset <= processed,

@@ -13,21 +13,21 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::member::TOPIC;
 
 /// A running producer.
-pub(super) struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     writing: JoinHandle<Result<BTreeMap<u32, u64>>>,
 }
 
 impl Load {
     /// Writes `rate` records a second, each partition in turn.
-    pub(super) fn start(client: Client, partitions: u32, rate: u32) -> Self {
+    pub(crate) fn start(client: Client, partitions: u32, rate: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let writing = tokio::spawn(write(client, partitions, rate, Arc::clone(&stop)));
         Self { stop, writing }
     }
 
     /// Stops. Returns the end of each partition, by what was acknowledged.
-    pub(super) async fn finish(self) -> Result<BTreeMap<u32, u64>> {
+    pub(crate) async fn finish(self) -> Result<BTreeMap<u32, u64>> {
         self.stop.store(true, Ordering::Relaxed);
         self.writing.await?
     }

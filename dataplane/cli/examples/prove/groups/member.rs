@@ -11,9 +11,9 @@ use lograft_client::{GroupConfig, GroupEvent, GroupPartition};
 use crate::cluster::connect;
 
 /// The group.
-pub(super) const GROUP: &str = "workers";
+pub(crate) const GROUP: &str = "workers";
 /// The topic that it reads.
-pub(super) const TOPIC: &str = "work";
+pub(crate) const TOPIC: &str = "work";
 /// The session of a member: one that is stopped for longer is removed.
 pub(super) const SESSION: Duration = Duration::from_secs(5);
 

@@ -16,7 +16,7 @@ use crate::bench::report::Percentiles;
 use crate::clock::now_ms;
 
 /// Time that the reader gets to reach the end after the last write.
-const CATCH_UP_MAX: Duration = Duration::from_secs(30);
+pub(super) const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 
 /// The ends of the partitions, once nothing is written any more.
 pub(super) type Ends = BTreeMap<PartitionId, Offset>;

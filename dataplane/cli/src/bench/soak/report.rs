@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use lograft_client::ClientError;
 use serde::Serialize;
 
+use super::group::GroupReport;
 use super::ledger::Pause;
 use super::reader::FollowReport;
 use super::verify::Verdict;
@@ -34,6 +35,9 @@ pub(super) struct SoakReport {
     /// Result of following the topic meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) followed: Option<FollowReport>,
+    /// Result of the consumer group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<GroupReport>,
     pub(super) partitions: Vec<PartitionReport>,
 }
 
@@ -105,6 +109,9 @@ impl SoakReport {
                 format!("{read} read, longest pause {longest_pause_seconds:.2} s, {delay_ms}"),
             );
         }
+        if let Some(group) = &self.group {
+            line("group", group.to_string());
+        }
         let text = self.log_errors().unwrap_or_else(|| {
             format!(
                 "all {} acknowledged records found exactly once and in order ({} read)",
@@ -119,12 +126,16 @@ impl SoakReport {
     /// Errors found in the log, if any.
     fn log_errors(&self) -> Option<String> {
         let followed = self.followed.as_ref();
+        let group = |of: fn(&GroupReport) -> u64| self.group.as_ref().map_or(0, of);
         let kinds = [
             (
                 followed.map_or(0, |read| read.doubled),
                 "duplicated or out of order for the reader",
             ),
             (followed.map_or(0, |read| read.missing), "not read in time"),
+            (group(|it| it.missing), "not processed by the group"),
+            (group(|it| it.disordered), "processed out of order"),
+            (group(|it| it.uncommitted), "processed and not committed"),
             (self.sum(|p| p.verdict.lost), "acknowledged records lost"),
             (self.sum(|p| p.verdict.moved), "at the wrong offset"),
             (

@@ -269,10 +269,11 @@ impl NodePool {
     }
 
     /// Offset bounds of a topic's partitions (all if `partitions` is empty), and the offsets that
-    /// belong to a timestamp in milliseconds since the Unix epoch.
+    /// belong to a timestamp in milliseconds since the Unix epoch. With a topic id, fails with the
+    /// reason `TOPIC_RECREATED` if another topic has the name.
     pub(crate) async fn list_offsets(
         &self,
-        topic: &str,
+        (topic, topic_id): (&str, Option<u64>),
         partitions: &[PartitionId],
         timestamp_ms: Option<i64>,
     ) -> Result<wire::ListOffsetsReply, ClientError> {
@@ -282,7 +283,7 @@ impl NodePool {
             partitions: partitions.iter().map(|p| p.get()).collect(),
             timestamp_ms,
             forwarded: false,
-            topic_id: None,
+            topic_id,
         };
         self.call("list offsets", Retry::Always, |node| {
             let request = request.clone();

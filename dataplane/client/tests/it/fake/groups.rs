@@ -34,6 +34,8 @@ pub(crate) struct FakeGroup {
     pub(crate) generation: u64,
     pub(crate) members: BTreeMap<String, FakeMember>,
     pub(crate) committed: BTreeMap<u32, u64>,
+    /// The numbers of the commits in effect, by partition. They are kept when the owner changes.
+    pub(crate) sequences: BTreeMap<u32, u64>,
     pub(crate) commits: Vec<AskedCommit>,
     /// Whether nobody may join for now.
     pub(crate) refuses_joins: bool,
@@ -198,7 +200,20 @@ impl FakeGroup {
                 .map(|(since, _)| *since);
             let since = assigned.or(revoking);
             let is_accepted = since.is_some_and(|since| since <= generation);
+            let last = self.sequences.entry(offset.partition).or_default();
+            let is_superseded = is_accepted && request.sequence < *last;
+            if is_superseded {
+                let metadata = [("sequence", last.to_string())];
+                reply.results.push(wire::PartitionResult {
+                    topic: offset.topic.clone(),
+                    partition: offset.partition,
+                    error: Some(error(Reason::CommitSuperseded, &metadata)),
+                });
+                continue;
+            }
             if is_accepted {
+                assert!(request.sequence > 0, "not numbered");
+                *last = request.sequence;
                 self.committed.insert(offset.partition, offset.offset);
             }
             self.commits.push(AskedCommit {

@@ -429,6 +429,16 @@ impl LogService for Fake {
         let request = request.into_inner();
         let mut state = self.shared.state();
         let mut reply = wire::ListOffsetsReply::default();
+        if state.offsets_without_leader > 0 {
+            state.offsets_without_leader -= 1;
+            let without_leader = |partition| wire::PartitionOffsets {
+                partition,
+                error: Some(error(Reason::NoLeader, &[])),
+                ..wire::PartitionOffsets::default()
+            };
+            reply.partitions = request.partitions.into_iter().map(without_leader).collect();
+            return Ok(Response::new(reply));
+        }
         for number in request.partitions {
             let partition = state.partition(&request.topic, number).unwrap();
             let at_time = request.timestamp_ms.and_then(|time| {

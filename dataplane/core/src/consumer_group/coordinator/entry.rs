@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::consumer_group::command::{CommitResult, OffsetCommit};
 use crate::consumer_group::error::CommitError;
 use crate::consumer_group::group::ConsumerGroup;
-use crate::consumer_group::ids::{Generation, TopicPartition};
+use crate::consumer_group::ids::{CommitSequence, Generation, TopicPartition};
 use crate::limits::{
     COORDINATOR_STATE_MAX_BYTES, GROUP_OFFSETS_MAX_COUNT, GROUP_STATE_MAX_BYTES,
     OFFSET_METADATA_MAX_BYTES,
@@ -53,6 +53,11 @@ pub struct CommittedOffset {
     pub metadata: String,
     /// When it was committed, milliseconds since the Unix epoch.
     pub committed_at_ms: i64,
+    /// The generation since which the member that committed it has had the partition. None: it was
+    /// committed from outside.
+    pub owned_since: Generation,
+    /// The greatest sequence of the member's commits since then.
+    pub sequence: CommitSequence,
 }
 
 impl Group {
@@ -142,20 +147,26 @@ impl Group {
     /// Records a committed offset, unless the member may not commit it or a limit would be
     /// exceeded. `other_bytes` is the memory of all other groups.
     pub(super) fn commit(&mut self, commit: &OffsetCommit, other_bytes: usize) -> CommitResult {
-        match &commit.member {
+        let owned_since = match &commit.member {
             Some((member, generation)) => {
                 let membership = &self.membership;
-                membership.check_commit(member, *generation, commit.partition)?;
+                membership.check_commit(member, *generation, commit.partition)?
             }
             None if !self.membership.members.is_empty() => {
                 return Err(CommitError::GroupNotEmpty);
             }
-            None => {}
-        }
+            None => Generation::NONE,
+        };
         let max = OFFSET_METADATA_MAX_BYTES;
         check_limit("metadata bytes of an offset", commit.metadata.len(), max)?;
         let former = self.offsets.get(&commit.partition);
         let former_bytes = former.map_or(0, CommittedOffset::bytes);
+        // An owner starts to count where it wants: commits of former owners are refused above.
+        let last = former.filter(|former| former.owned_since == owned_since);
+        let last = last.map_or(CommitSequence::NONE, |former| former.sequence);
+        if commit.sequence != CommitSequence::NONE && commit.sequence < last {
+            return Err(CommitError::Superseded { last });
+        }
         if former.is_none() {
             let count = self.offsets.len() + 1;
             check_limit("offsets of the group", count, GROUP_OFFSETS_MAX_COUNT)?;
@@ -164,6 +175,8 @@ impl Group {
             offset: commit.offset,
             metadata: commit.metadata.clone(),
             committed_at_ms: commit.committed_at_ms,
+            owned_since,
+            sequence: last.max(commit.sequence),
         };
         if now.bytes() > former_bytes {
             let bytes = self.bytes() - former_bytes + now.bytes();

@@ -22,6 +22,7 @@ fn from_outside(group: &str, partition: TopicPartition, offset: u64) -> OffsetCo
     OffsetCommit {
         group: group.to_owned(),
         member: None,
+        sequence: CommitSequence::NONE,
         partition,
         offset,
         metadata: String::new(),
@@ -60,6 +61,14 @@ fn step(state: &mut CoordinatorState, group: &str, events: &[GroupEvent]) {
     let command = put(state, group, events);
     assert_eq!(state.apply(&command), Ok(Applied::Done));
     assert_restored(state);
+}
+
+/// A commit of a member for partition 0, with the sequence as its offset.
+fn numbered(member: &str, generation: u64, sequence: u64) -> OffsetCommit {
+    OffsetCommit {
+        sequence: CommitSequence(sequence),
+        ..by(member, generation, from_outside("g", at(1, 0), sequence))
+    }
 }
 
 /// The state survives a checkpoint, the count of its memory included, and is smaller than that.
@@ -415,6 +424,7 @@ fn the_bound_of_a_commit_is_above_its_size() {
     let greatest = OffsetCommit {
         group: "g".repeat(249),
         member: Some((id(&"m".repeat(64)), Generation(u64::MAX))),
+        sequence: CommitSequence(u64::MAX),
         partition: at(u64::MAX, u32::MAX),
         offset: u64::MAX,
         metadata: "x".repeat(OFFSET_METADATA_MAX_BYTES),
@@ -427,6 +437,69 @@ fn the_bound_of_a_commit_is_above_its_size() {
         };
         assert!(encoded.encode().unwrap().len() <= bound);
     }
+}
+
+#[test]
+fn a_late_duplicate_of_a_commit_does_not_set_the_offset_back() {
+    let mut state = CoordinatorState::default();
+    step(&mut state, "g", &[join("a", &["t"])]);
+    assert_eq!(commit(&mut state, numbered("a", 1, 10)), Ok(()));
+    assert_eq!(commit(&mut state, numbered("a", 1, 10)), Ok(()), "repeated");
+    assert_eq!(commit(&mut state, numbered("a", 1, 20)), Ok(()));
+    let last = CommitSequence(20);
+    let superseded = Err(CommitError::Superseded { last });
+    let late = numbered("a", 1, 10);
+    assert_eq!(commit(&mut state, late.clone()), superseded);
+    // The member may go back, with a later commit.
+    let back = OffsetCommit {
+        offset: 5,
+        ..numbered("a", 1, 21)
+    };
+    assert_eq!(commit(&mut state, back), Ok(()));
+    // A new leader has the state from its log or from a snapshot.
+    state = CoordinatorState::decode(&state.encode().unwrap()).unwrap();
+    assert!(commit(&mut state, late).is_err());
+    assert_eq!(
+        state.group("g").unwrap().offset(at(1, 0)).unwrap().offset,
+        5
+    );
+    // Other partitions are not concerned: calls may overtake each other there.
+    let other = OffsetCommit {
+        partition: at(1, 1),
+        ..numbered("a", 1, 10)
+    };
+    assert_eq!(commit(&mut state, other), Ok(()));
+    assert_restored(&state);
+}
+
+#[test]
+fn a_member_without_sequences_may_set_the_offset_back() {
+    let mut state = CoordinatorState::default();
+    step(&mut state, "g", &[join("a", &["t"])]);
+    for offset in [20, 10] {
+        let plain = by("a", 1, from_outside("g", at(1, 0), offset));
+        assert_eq!(commit(&mut state, plain), Ok(()));
+    }
+    assert_eq!(commit(&mut state, numbered("a", 1, 30)), Ok(()));
+    let plain = by("a", 1, from_outside("g", at(1, 0), 25));
+    assert_eq!(commit(&mut state, plain), Ok(()));
+    // It has not made numbers unknown.
+    assert!(commit(&mut state, numbered("a", 1, 29)).is_err());
+}
+
+#[test]
+fn the_next_owner_of_a_partition_counts_anew() {
+    let mut state = CoordinatorState::default();
+    step(&mut state, "g", &[join("a", &["t"])]);
+    let greatest = CommitSequence::MAX.get();
+    assert_eq!(commit(&mut state, numbered("a", 1, greatest)), Ok(()));
+    let leave = |member| GroupEvent::Leave { member: id(member) };
+    step(&mut state, "g", &[leave("a")]);
+    assert_eq!(commit(&mut state, from_outside("g", at(1, 0), 3)), Ok(()));
+    step(&mut state, "g", &[join("a", &["t"])]);
+    assert_eq!(commit(&mut state, numbered("a", 3, 1)), Ok(()));
+    let of_before = commit(&mut state, numbered("a", 1, greatest));
+    assert_eq!(of_before, Err(CommitError::NotAssigned));
 }
 
 /// A membership at all limits of a group fits into a log entry.

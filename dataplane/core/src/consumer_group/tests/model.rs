@@ -29,6 +29,7 @@ const WEIGHTS: &[(Op, u32)] = &[
     (Op::Commit, 8),
     (Op::DeliverCommits, 8),
     (Op::LoseCommits, 2),
+    (Op::DeliverDuplicate, 4),
     (Op::Wait, 7),
     (Op::ChangeTopics, 2),
     (Op::ChangeLeader, 1),
@@ -88,6 +89,7 @@ fn the_operations_reach_all_parts() {
     let world::Seen {
         accepted_commits,
         fenced_commits,
+        late_duplicates,
         commits_of_strangers,
         moves_after_acknowledgement,
         moves_from_removed,
@@ -99,6 +101,7 @@ fn the_operations_reach_all_parts() {
     for (what, count, least) in [
         ("accepted commits", accepted_commits, 1000),
         ("fenced commits", fenced_commits, 20),
+        ("late duplicates", late_duplicates, 50),
         (
             "commits of members that were removed",
             commits_of_strangers,

@@ -103,8 +103,9 @@ fn a_commit_is_accepted_from_the_member_that_has_the_partition() {
         group.check_commit(&id(member), Generation(generation), at(1, partition))
     };
     let not_assigned = Err(CommitError::NotAssigned);
-    assert_eq!(check(&group, "a", 1, 0), Ok(()));
-    assert_eq!(check(&group, "a", 1, 2), Ok(()), "a is still giving it up");
+    assert_eq!(check(&group, "a", 1, 0), Ok(Generation(1)));
+    let still_has = Ok(Generation(1));
+    assert_eq!(check(&group, "a", 1, 2), still_has, "a is giving it up");
     assert_eq!(check(&group, "a", 0, 2), not_assigned, "before a had it");
     assert_eq!(
         check(&group, "a", 3, 2),
@@ -123,7 +124,7 @@ fn a_commit_is_accepted_from_the_member_that_has_the_partition() {
     assert_eq!(check(&group, "a", 3, 2), not_assigned);
     assert_eq!(
         check(&group, "a", 1, 0),
-        Ok(()),
+        Ok(Generation(1)),
         "a has it since generation 1"
     );
     assert_eq!(
@@ -131,7 +132,7 @@ fn a_commit_is_accepted_from_the_member_that_has_the_partition() {
         not_assigned,
         "b has it since generation 3"
     );
-    assert_eq!(check(&group, "b", 3, 2), Ok(()));
+    assert_eq!(check(&group, "b", 3, 2), Ok(Generation(3)));
 
     take(&mut group, &topics, &[leave("b")]);
     assert_eq!(check(&group, "b", 3, 2), Err(CommitError::UnknownMember));
@@ -140,7 +141,7 @@ fn a_commit_is_accepted_from_the_member_that_has_the_partition() {
         not_assigned,
         "a has it again, since generation 4"
     );
-    assert_eq!(check(&group, "a", 4, 2), Ok(()));
+    assert_eq!(check(&group, "a", 4, 2), Ok(Generation(4)));
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn a_partition_that_its_member_gets_back_is_given_up_first() {
     assert!(group.reply(&id("a")).unwrap().is_incomplete);
     assert_eq!(
         group.check_commit(&id("a"), Generation(1), at(1, 2)),
-        Ok(())
+        Ok(Generation(1))
     );
     take(&mut group, &topics, &[acknowledge("a", 2)]);
     let partitions = group.reply(&id("a")).unwrap().partitions;
@@ -383,7 +384,7 @@ fn partitions_that_nobody_wants_any_more_are_given_up() {
     );
     assert_eq!(
         group.check_commit(&id("a"), Generation(1), at(2, 0)),
-        Ok(())
+        Ok(Generation(1))
     );
     assert!(!group.topics_differ(&topics));
     take(&mut group, &topics, &[join("b", &["u"])]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Applied, count_u32};
 use crate::ids::{GroupId, NodeId};
 use crate::limits::{COORDINATOR_REPLICAS_MAX_COUNT, COORDINATORS_COUNT};
-use crate::metadata::{COORDINATORS_NAME, MetaError, Metadata, Outcome, Topic, TopicId};
+use crate::metadata::{COORDINATORS_NAME, Command, MetaError, Metadata, Outcome, Topic, TopicId};
 use crate::retention::RetentionPolicy;
 use crate::topic::TopicError;
 use crate::topic_config::TopicSettings;
@@ -25,13 +25,14 @@ impl Metadata {
             });
         }
         let replication_factor = count_u32(assignment.first().map_or(0, Vec::len));
-        self.validate_assignment(assignment, replication_factor)?;
+        self.validate_assignment((assignment, &[]), replication_factor)?;
         let id = self.next.topic;
         self.next.topic = TopicId(id.0 + 1);
         let mut coordinators = Topic {
             name: COORDINATORS_NAME.to_owned(),
             id,
             replication_factor,
+            follows_default: false,
             retention: RetentionPolicy::default(),
             settings: TopicSettings::default(),
             partitions: Vec::new(),
@@ -41,8 +42,9 @@ impl Metadata {
         Ok(Outcome::Topic(id))
     }
 
-    /// The number of replicas after a move to `replicas`: that of now, or, of a coordinator, any up
-    /// to a bound, since it follows the number of nodes.
+    /// The number of replicas after a move to `replicas`. Of a coordinator any up to a bound, since
+    /// it follows the number of nodes; of another partition that of now, or one nearer to that of
+    /// its topic. Programs before level 2 know no other number than that of now.
     pub(super) fn final_size(
         &self,
         group: GroupId,
@@ -50,10 +52,13 @@ impl Metadata {
         replicas: &[NodeId],
     ) -> Result<u32, MetaError> {
         let place = self.group(group).ok_or(MetaError::UnknownGroup { group })?;
-        if !place.topic.is_coordinators() {
-            return Ok(now);
-        }
         let replication_factor = count_u32(replicas.len());
+        if !place.topic.is_coordinators() {
+            let factor = place.topic.replication_factor;
+            let is_nearer = (now.min(factor)..=now.max(factor)).contains(&replication_factor)
+                && self.finalized_level >= Command::FREE_TARGET_LEVEL;
+            return Ok(if is_nearer { replication_factor } else { now });
+        }
         if (1..=COORDINATOR_REPLICAS_MAX_COUNT).contains(&replication_factor) {
             return Ok(replication_factor);
         }
@@ -69,13 +74,13 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assignment::{plan_coordinators, plan_drain};
+    use crate::assignment::plan_drain;
     use crate::feature_level::FeatureLevel;
     use crate::ids::PartitionId;
-    use crate::metadata::Command;
     use crate::metadata::tests::{apply, cluster, create, registration};
     use crate::offset::LogIndex;
     use crate::reason::Reason;
+    use crate::replication_factor::plan_factors;
 
     fn coordinators(replicas: &[u64]) -> Command {
         let replicas: Vec<NodeId> = replicas.iter().copied().map(NodeId).collect();
@@ -160,21 +165,33 @@ mod tests {
     fn their_replicas_follow_the_number_of_nodes() {
         let mut metadata = finalized(1);
         apply(&mut metadata, &coordinators(&[1]));
-        assert_eq!(plan_coordinators(&metadata), [], "there is one node");
+        assert_eq!(
+            plan_factors(&metadata, 3, |_| true),
+            [],
+            "there is one node"
+        );
         apply(&mut metadata, &Command::RegisterNode(registration(2)));
         apply(&mut metadata, &Command::RegisterNode(registration(3)));
-        assert_eq!(plan_coordinators(&metadata), [], "they have not started");
+        assert_eq!(
+            plan_factors(&metadata, 3, |_| true),
+            [],
+            "they have not started"
+        );
         start(&mut metadata);
-        let plan = plan_coordinators(&metadata);
+        let plan = plan_factors(&metadata, 3, |_| true);
         assert_eq!(plan.len(), COORDINATORS_COUNT as usize);
         for command in &plan {
             apply(&mut metadata, command);
         }
-        assert_eq!(plan_coordinators(&metadata), [], "they are being moved");
+        assert_eq!(
+            plan_factors(&metadata, 3, |_| true),
+            [],
+            "they are being moved"
+        );
         finish_moves(&mut metadata);
         assert_eq!(sizes(&metadata), [3; COORDINATORS_COUNT as usize]);
         apply(&mut metadata, &Command::RegisterNode(registration(4)));
-        assert_eq!(plan_coordinators(&metadata), [], "three are enough");
+        assert_eq!(plan_factors(&metadata, 3, |_| true), [], "three are enough");
 
         for node in [4, 3] {
             let node = NodeId(node);

@@ -1,6 +1,8 @@
 //! Commands that bootstrap the cluster and change its nodes.
 
-use super::{Applied, check_limit};
+use std::sync::Arc;
+
+use super::{Applied, check_limit, count_u32};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::limits::{NODE_ADDRESS_MAX_BYTES, NODE_NAME_MAX_BYTES, NODES_MAX_COUNT};
@@ -52,6 +54,7 @@ impl Metadata {
                 registration,
                 state: NodeState::Active,
                 rests_until_ms: 0,
+                lost_since_ms: None,
             },
         );
         self.want_rebalancing();
@@ -87,11 +90,19 @@ impl Metadata {
         let widest = self
             .topics
             .values()
+            .filter(|t| !t.follows_default)
             .map(|t| t.replication_factor as usize)
             .max();
         let needed = widest.unwrap_or(0).max(1);
         if active < needed {
             return Err(MetaError::TooFewNodes { active, needed });
+        }
+        // Nobody asked for the number of replicas of a topic that follows the cluster.
+        let remaining = count_u32(active);
+        for topic in self.topics.values_mut() {
+            if topic.follows_default && topic.replication_factor > remaining {
+                Arc::make_mut(topic).replication_factor = remaining;
+            }
         }
         self.set_state(id, NodeState::Draining);
         Ok(Outcome::Node(id))
@@ -102,6 +113,18 @@ impl Metadata {
             return Ok(Outcome::Node(id));
         }
         self.set_state(id, NodeState::Active);
+        self.cancel_moves_off(id, |_| true)?;
+        self.want_rebalancing();
+        Ok(Outcome::Node(id))
+    }
+
+    /// Cancels the moves in progress that take a replica off a node, of the partitions that
+    /// `is_meant` accepts.
+    fn cancel_moves_off(
+        &mut self,
+        id: NodeId,
+        is_meant: impl Fn(&Partition) -> bool,
+    ) -> Result<(), MetaError> {
         let is_leaving = |partition: &Partition| {
             let target = partition.target.as_ref();
             partition.replicas.contains(&id) && target.is_some_and(|target| !target.contains(&id))
@@ -109,13 +132,44 @@ impl Metadata {
         let moves: Vec<(GroupId, Vec<NodeId>)> = self
             .partitions()
             .map(|place| place.partition)
-            .filter(|partition| is_leaving(partition))
+            .filter(|partition| is_leaving(partition) && is_meant(partition))
             .map(|partition| (partition.group, partition.replicas.clone()))
             .collect();
         for (group, replicas) in moves {
             self.set_target(group, &replicas)?;
         }
-        self.want_rebalancing();
+        Ok(())
+    }
+
+    pub(super) fn mark_lost(&mut self, id: NodeId, since_ms: i64) -> Applied {
+        if self.member(id)?.is_lost() {
+            return Ok(Outcome::Node(id));
+        }
+        self.check_spare(id)?;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.lost_since_ms = Some(since_ms);
+        }
+        Ok(Outcome::Node(id))
+    }
+
+    pub(super) fn find_node(&mut self, id: NodeId) -> Applied {
+        let node = self.member(id)?;
+        let (was_lost, state) = (node.is_lost(), node.state);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.lost_since_ms = None;
+        }
+        // What it has needs no second copy. A move that also changes the number of replicas was
+        // asked for by a person and goes on.
+        if was_lost && state == NodeState::Active {
+            let keeps_number = |partition: &Partition| {
+                let target = partition.target.as_ref();
+                target.is_some_and(|target| target.len() == partition.replicas.len())
+            };
+            self.cancel_moves_off(id, keeps_number)?;
+        }
+        if was_lost {
+            self.want_rebalancing();
+        }
         Ok(Outcome::Node(id))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Applied, count_u32};
 use crate::ids::{GroupId, NodeId};
-use crate::metadata::{MetaError, Metadata, Outcome, Repair};
+use crate::metadata::{Command, MetaError, Metadata, Outcome, Repair};
 
 impl Metadata {
     pub(super) fn set_preferred_leader(&mut self, group: GroupId, node: NodeId) -> Applied {
@@ -20,13 +20,23 @@ impl Metadata {
         if !partition.started {
             return Err(MetaError::NotStarted { group });
         }
+        if let Some(recovery) = partition.pending_recovery() {
+            let node = recovery.epoch.node();
+            return Err(MetaError::Recovering { group, node });
+        }
         let is_cancelled = replicas == partition.replicas;
         if is_cancelled && partition.target.is_none() {
             return Ok(Outcome::Done);
         }
         if !is_cancelled {
             let size = self.final_size(group, count_u32(partition.replicas.len()), replicas)?;
-            self.validate_assignment(&[replicas.to_vec()], size)?;
+            // A draining or lost node may keep its replica while another one moves. Programs before
+            // level 2 refuse that, and all must come to the same result.
+            let staying = match self.finalized_level {
+                level if level >= Command::FREE_TARGET_LEVEL => partition.replicas.clone(),
+                _ => Vec::new(),
+            };
+            self.validate_assignment((&[replicas.to_vec()], &staying), size)?;
         }
         self.edit(group, |partition| {
             // A node of the abandoned target may be a voter of the raft group already. Its replica

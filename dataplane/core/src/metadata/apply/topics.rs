@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::{Applied, check_limit, count_u32};
 use crate::ids::{GroupId, NodeId, PartitionId};
-use crate::limits::TOPICS_MAX_COUNT;
-use crate::metadata::{Growth, MetaError, Metadata, Outcome, Partition, Topic, TopicId};
+use crate::limits::{CLUSTER_REPLICAS_MAX_COUNT, TOPICS_MAX_COUNT};
+use crate::metadata::{
+    FactorChange, Growth, MetaError, Metadata, Outcome, Partition, Topic, TopicId,
+};
 use crate::topic;
 use crate::topic_config::{ConfigChange, TopicConfig, TopicKey, TopicSettings};
 
@@ -15,6 +17,7 @@ impl Metadata {
         name: &str,
         config: TopicConfig,
         assignment: &[Vec<NodeId>],
+        follows_default: bool,
     ) -> Applied {
         let TopicConfig {
             retention,
@@ -32,13 +35,14 @@ impl Metadata {
         }
         check_limit("topics", self.topics.len() + 1, TOPICS_MAX_COUNT)?;
         let replication_factor = count_u32(assignment.first().map_or(0, Vec::len));
-        self.validate_assignment(assignment, replication_factor)?;
+        self.validate_assignment((assignment, &[]), replication_factor)?;
         let id = self.next.topic;
         self.next.topic = TopicId(id.0 + 1);
         let mut topic = Topic {
             name: name.to_owned(),
             id,
             replication_factor,
+            follows_default,
             retention,
             settings,
             partitions: Vec::new(),
@@ -53,6 +57,7 @@ impl Metadata {
         (name, id): (&str, Option<TopicId>),
         change: ConfigChange<'_>,
         growth: Option<&Growth>,
+        factor: Option<FactorChange>,
     ) -> Applied {
         let ConfigChange {
             retention,
@@ -78,7 +83,10 @@ impl Metadata {
                     replicas: Vec::new(),
                 });
             }
-            self.validate_assignment(&growth.assignment, topic.replication_factor)?;
+            self.validate_assignment((&growth.assignment, &[]), topic.replication_factor)?;
+        }
+        if let Some(factor) = factor {
+            self.check_factor(&topic, factor.count)?;
         }
         let altered = Arc::make_mut(&mut topic);
         altered.retention = retention.unwrap_or(altered.retention);
@@ -86,9 +94,23 @@ impl Metadata {
         if let Some(growth) = growth {
             self.grow(altered, &growth.assignment);
         }
+        if let Some(factor) = factor {
+            altered.replication_factor = factor.count;
+            altered.follows_default = factor.follows_default;
+        }
         let id = topic.id;
         self.topics.insert(name.to_owned(), topic);
         Ok(Outcome::Topic(id))
+    }
+
+    /// Checks a new replication factor. A higher one needs as many active nodes.
+    fn check_factor(&self, topic: &Topic, factor: u32) -> Result<(), MetaError> {
+        let active = self.active_nodes().count();
+        let former = topic.replication_factor;
+        topic::validate_replication_factor(factor, active.max(former as usize))?;
+        let new = factor.saturating_sub(former) as usize * topic.partitions.len();
+        let replicas = self.replica_count() + new;
+        check_limit("replicas", replicas, CLUSTER_REPLICAS_MAX_COUNT)
     }
 
     pub(super) fn delete_topic(&mut self, name: &str, id: Option<TopicId>) -> Applied {
@@ -114,6 +136,7 @@ impl Metadata {
                 leaving: Vec::new(),
                 started: false,
                 repair: None,
+                recovery: None,
             });
         }
     }

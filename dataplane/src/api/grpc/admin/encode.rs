@@ -12,6 +12,7 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
     let ClusterDescription {
         cluster,
         finalized_level,
+        metadata_recovery,
         healthy,
         meta_leader,
         answered_by,
@@ -39,6 +40,8 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
         // `cluster.rs` sets them.
         rebalance_state: 0,
         moves_in_progress: 0,
+        metadata_recovery_epoch: metadata_recovery.map_or(0, |(epoch, _)| epoch.get()),
+        metadata_recovered_at_ms: metadata_recovery.map_or(0, |(_, at_ms)| at_ms),
     }
 }
 
@@ -91,6 +94,7 @@ fn node(described: NodeDescription) -> proto::NodeDescription {
         replica_count,
         leader_count,
         lag_entries,
+        lost,
     } = described;
     let reachable = report.is_some();
     let report = report.unwrap_or_default();
@@ -116,6 +120,7 @@ fn node(described: NodeDescription) -> proto::NodeDescription {
         gossip_key_ids: report.gossip_key_ids,
         waits_for: report.waits_for,
         metadata_version: report.meta_applied_index.get(),
+        lost_since_ms: lost.map(|lost| lost.since_ms),
     }
 }
 
@@ -137,6 +142,7 @@ fn partition(described: PartitionDescription) -> proto::PartitionDescription {
         leader,
         leader_epoch,
         preferred_leader,
+        recovery,
         replicas,
         log_start_offset,
         high_watermark,
@@ -162,6 +168,8 @@ fn partition(described: PartitionDescription) -> proto::PartitionDescription {
         bytes,
         target_nodes: target.into_iter().map(NodeId::get).collect(),
         health: health.into(),
+        recovery_epoch: recovery.as_ref().map_or(0, |recovery| recovery.epoch.get()),
+        recovered_at_ms: recovery.as_ref().map_or(0, |recovery| recovery.at_ms),
     }
 }
 
@@ -232,6 +240,7 @@ mod tests {
             replica_count: 2,
             leader_count: 1,
             lag_entries: 3,
+            lost: None,
         };
         let silent = node(described.clone());
         assert!(!silent.reachable);

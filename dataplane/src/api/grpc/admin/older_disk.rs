@@ -37,7 +37,11 @@ pub(crate) async fn accept_older_disk(
     })
 }
 
-fn group_of(control: &Control, topic: &str, partition: u32) -> Result<GroupId, ApiError> {
+pub(super) fn group_of(
+    control: &Control,
+    topic: &str,
+    partition: u32,
+) -> Result<GroupId, ApiError> {
     let metadata = control.view.load();
     let known = metadata
         .topic(topic)

@@ -58,11 +58,13 @@ pub(crate) async fn alter_topic(
         settings,
         reset_settings,
         topic_id,
+        replication_factor,
     } = request;
     let change = TopicChange {
         name: name.clone(),
         id: topic_id.map(TopicId),
         partitions,
+        replication_factor,
         settings: settings_change(retention, &settings, &reset_settings)?,
         retention: retention.map(policy),
         ready_timeout: ready_timeout(timeout_ms),

@@ -1,23 +1,21 @@
 //! Calls of the group service from their messages.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::acl::Principal;
 use lograft_core::consumer_group::{
-    Assignor, Generation, MemberId, MemberSpec, Subscription, validate_group_name,
+    Assignor, CommitSequence, Generation, MemberId, MemberSpec, validate_group_name,
 };
-use lograft_core::limits::{
-    COMMIT_OFFSETS_MAX_COUNT, GROUP_REBALANCE_DEFAULT_MS, GROUP_SESSION_DEFAULT_MS,
-    HEARTBEAT_WAIT_MAX,
-};
+use lograft_core::limits::{COMMIT_OFFSETS_MAX_COUNT, HEARTBEAT_WAIT_MAX};
 use lograft_core::metadata::TopicId;
 use lograft_proto::log::v1 as proto;
 
 use crate::error::ApiError;
+use crate::serving::consumer_groups::page::{PageRequest, page_limit};
 use crate::serving::consumer_groups::request::{
-    CommitRequest, DeleteOffsets, GroupTarget, Heartbeat, MemberRef, OffsetToCommit,
+    CommitRequest, Committer, DeleteOffsets, GroupTarget, Heartbeat, MemberRef, NewMember,
+    OffsetToCommit, OffsetsRequest, commit_sequence,
 };
 
 /// The group that a call of a principal is for. Fails with INVALID_ARGUMENT if it has no valid
@@ -53,28 +51,25 @@ pub(crate) fn join(
         forwarded: _,
         principal: _,
     } = request;
-    let or_default = |ms: u32, default_ms: u32| if ms == 0 { default_ms } else { ms };
-    let spec = MemberSpec {
-        id: MemberId::new(&member_id)?,
-        principal: principal.to_string(),
+    let set = |ms: u32| (ms != 0).then_some(ms);
+    let member = NewMember {
+        id: member_id,
         client_id,
         instance_id,
-        subscription: Subscription {
-            topics: topics.into_iter().collect::<BTreeSet<_>>(),
-            pattern: topic_pattern,
-        },
+        topics,
+        topic_pattern,
         assignor: assignor_from(assignor)?,
-        session_timeout_ms: or_default(session_timeout_ms, GROUP_SESSION_DEFAULT_MS),
-        rebalance_timeout_ms: or_default(rebalance_timeout_ms, GROUP_REBALANCE_DEFAULT_MS),
+        session_timeout_ms: set(session_timeout_ms),
+        rebalance_timeout_ms: set(rebalance_timeout_ms),
     };
-    spec.validate()?;
-    Ok(spec)
+    member.spec(principal)
 }
 
-fn assignor_from(assignor: i32) -> Result<Assignor, ApiError> {
+fn assignor_from(assignor: i32) -> Result<Option<Assignor>, ApiError> {
     match proto::Assignor::try_from(assignor) {
-        Ok(proto::Assignor::Unspecified | proto::Assignor::Sticky) => Ok(Assignor::Sticky),
-        Ok(proto::Assignor::Range) => Ok(Assignor::Range),
+        Ok(proto::Assignor::Unspecified) => Ok(None),
+        Ok(proto::Assignor::Sticky) => Ok(Some(Assignor::Sticky)),
+        Ok(proto::Assignor::Range) => Ok(Some(Assignor::Range)),
         Err(_) => Err(ApiError::invalid(
             "assignor",
             "ASSIGNOR_STICKY or ASSIGNOR_RANGE",
@@ -120,15 +115,24 @@ pub(crate) fn commit(request: proto::CommitOffsetsRequest) -> Result<CommitReque
         offsets,
         forwarded: _,
         principal: _,
+        sequence,
     } = request;
+    let sequence = commit_sequence(sequence)?;
     if offsets.is_empty() || offsets.len() > COMMIT_OFFSETS_MAX_COUNT {
         let bound = format_args!("1 to {COMMIT_OFFSETS_MAX_COUNT}, got {}", offsets.len());
         return Err(ApiError::invalid("offsets", bound));
     }
     let by = if member_id.is_empty() {
+        if sequence != CommitSequence::NONE {
+            return Err(ApiError::invalid("sequence", "unset without member_id"));
+        }
         None
     } else {
-        Some((member(&member_id, instance_id)?, Generation(generation)))
+        Some(Committer {
+            member: member(&member_id, instance_id)?,
+            generation: Generation(generation),
+            sequence,
+        })
     };
     Ok(CommitRequest {
         by,
@@ -152,6 +156,13 @@ fn offset(offset: proto::PartitionOffset) -> OffsetToCommit {
         offset,
         metadata,
     }
+}
+
+/// A question for committed offsets.
+pub(crate) fn offsets(request: proto::FetchOffsetsRequest) -> Result<OffsetsRequest, ApiError> {
+    let page = PageRequest::new(("after", &request.after), page_limit(request.limit))?;
+    let topics = request.topics;
+    Ok(OffsetsRequest { topics, page })
 }
 
 /// Offsets to forget.

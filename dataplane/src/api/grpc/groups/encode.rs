@@ -5,9 +5,10 @@ use lograft_proto::log::v1 as proto;
 
 use crate::api::grpc::status::to_wire;
 use crate::error::ApiError;
+use crate::serving::consumer_groups::page::Place;
 use crate::serving::consumer_groups::request::{
     AnsweredPartition, GroupDescription, ListedGroup, MemberAnswer, MemberDescription,
-    MemberPartition, StoredOffset,
+    MemberPartition, OffsetsPage, StoredOffset,
 };
 
 /// The assignment of a member.
@@ -63,8 +64,15 @@ pub(crate) fn committed(
     }
 }
 
-/// Committed offsets.
-pub(crate) fn offsets(found: Vec<StoredOffset>) -> Vec<proto::PartitionOffset> {
+/// A page of committed offsets.
+pub(crate) fn offsets_page(page: OffsetsPage) -> proto::FetchOffsetsReply {
+    proto::FetchOffsetsReply {
+        offsets: offsets(page.offsets),
+        next: page.next.as_ref().map(Place::token),
+    }
+}
+
+fn offsets(found: Vec<StoredOffset>) -> Vec<proto::PartitionOffset> {
     let offset = |found: StoredOffset| {
         let StoredOffset {
             topic,
@@ -94,6 +102,7 @@ pub(crate) fn described(group: String, description: GroupDescription) -> proto::
         assignor,
         members,
         offsets: found,
+        next,
         node,
     } = description;
     proto::DescribeGroupReply {
@@ -107,6 +116,7 @@ pub(crate) fn described(group: String, description: GroupDescription) -> proto::
         .into(),
         members: members.into_iter().map(described_member).collect(),
         offsets: offsets(found),
+        next: next.as_ref().map(Place::token),
         coordinator_node: node.get(),
     }
 }

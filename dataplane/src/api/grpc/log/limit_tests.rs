@@ -32,6 +32,7 @@ fn alter_settings(node: &TestNode, settings: TopicSettings, reset: Vec<TopicKey>
     let level = settings.level().max(FeatureLevel(1));
     test_metadata::apply(&mut metadata, &Command::FinalizeLevel { level });
     let command = Command::AlterTopic {
+        replication_factor: None,
         name: TOPIC.to_owned(),
         retention: None,
         settings,

@@ -1,17 +1,13 @@
 //! Members: join, heartbeat, leave.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use lograft_core::acl::Principal;
-use lograft_core::consumer_group::{Assignor, Generation, MemberId, MemberSpec, Subscription};
-use lograft_core::limits::{
-    GROUP_REBALANCE_DEFAULT_MS, GROUP_SESSION_DEFAULT_MS, HEARTBEAT_WAIT_MAX,
-    HTTP_GROUP_WAIT_DEFAULT,
-};
+use lograft_core::consumer_group::{Assignor, Generation, MemberId, MemberSpec};
+use lograft_core::limits::{HEARTBEAT_WAIT_MAX, HTTP_GROUP_WAIT_DEFAULT};
 use lograft_proto::Method;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -26,7 +22,9 @@ use crate::api::http::parts::HttpApi;
 use crate::api::http::query::{path, query};
 use crate::error::ApiError;
 use crate::serving::consumer_groups::poll::other_answer;
-use crate::serving::consumer_groups::request::{GroupAnswer, GroupCall, GroupTarget, Heartbeat};
+use crate::serving::consumer_groups::request::{
+    GroupAnswer, GroupCall, GroupTarget, Heartbeat, NewMember,
+};
 
 /// Join a group
 ///
@@ -62,22 +60,17 @@ fn member_spec(join: JoinGroup, principal: &Principal) -> Result<MemberSpec, Api
         session_timeout_ms,
         rebalance_timeout_ms,
     } = join;
-    let id = member_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-    let spec = MemberSpec {
-        id: MemberId::new(&id)?,
-        principal: principal.to_string(),
+    let member = NewMember {
+        id: member_id.unwrap_or_else(|| Uuid::new_v4().to_string()),
         client_id,
         instance_id,
-        subscription: Subscription {
-            topics: topics.into_iter().collect::<BTreeSet<_>>(),
-            pattern: topic_pattern,
-        },
-        assignor: assignor.map_or(Assignor::Sticky, Assignor::from),
-        session_timeout_ms: session_timeout_ms.unwrap_or(GROUP_SESSION_DEFAULT_MS),
-        rebalance_timeout_ms: rebalance_timeout_ms.unwrap_or(GROUP_REBALANCE_DEFAULT_MS),
+        topics,
+        topic_pattern,
+        assignor: assignor.map(Assignor::from),
+        session_timeout_ms,
+        rebalance_timeout_ms,
     };
-    spec.validate()?;
-    Ok(spec)
+    member.spec(principal)
 }
 
 /// Send a heartbeat

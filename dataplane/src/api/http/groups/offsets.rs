@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use lograft_core::consumer_group::Generation;
+use lograft_core::limits::GROUP_PAGE_MAX_COUNT;
 use lograft_proto::Method;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -11,7 +12,7 @@ use utoipa::IntoParams;
 use super::schema::{
     CommitAnswer, CommitBody, DeletedOffsets, GroupOffset, GroupOffsets, to_commit,
 };
-use super::{GroupPath, member_ref, schema};
+use super::{GroupPath, held_json, member_ref, page_size, schema};
 use crate::api::http::answer::json;
 use crate::api::http::body::read_json;
 use crate::api::http::error::HttpError;
@@ -19,9 +20,11 @@ use crate::api::http::offsets::numbers;
 use crate::api::http::parts::HttpApi;
 use crate::api::http::query::{path, query};
 use crate::error::ApiError;
+use crate::serving::consumer_groups::page::{PageRequest, Place as _};
 use crate::serving::consumer_groups::poll::other_answer;
 use crate::serving::consumer_groups::request::{
-    CommitRequest, DeleteOffsets, GroupAnswer, GroupCall,
+    CommitRequest, Committer, DeleteOffsets, GroupAnswer, GroupCall, OffsetsRequest,
+    commit_sequence,
 };
 
 /// Commit offsets
@@ -49,11 +52,18 @@ pub(crate) async fn commit_offsets(
         member_id,
         instance_id,
         generation,
+        sequence,
         offsets,
+        _next_page_token: _,
     } = read_json(&api.bodies, Request::from_parts(head, body)).await?;
     let by = match (member_id, generation) {
-        (Some(id), Some(generation)) => {
-            Some((member_ref(&id, instance_id)?, Generation(generation.0)))
+        (Some(id), Some(generation)) => Some(Committer {
+            member: member_ref(&id, instance_id)?,
+            generation: Generation(generation.0),
+            sequence: commit_sequence(sequence.map_or(0, |number| number.0))?,
+        }),
+        (None, None) if sequence.is_some() => {
+            return Err(ApiError::invalid("sequence", "unset without member_id").into());
         }
         (None, None) => None,
         _ => {
@@ -90,6 +100,11 @@ pub(crate) async fn commit_offsets(
 pub(crate) struct GroupOffsetsQuery {
     /// Names of topics, with commas between them; all topics by default.
     topics: Option<String>,
+    /// Most offsets to return; 10000 by default and at most.
+    #[param(minimum = 1, maximum = 10_000)]
+    page_size: Option<usize>,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
 }
 
 /// Read committed offsets
@@ -98,7 +113,7 @@ pub(crate) struct GroupOffsetsQuery {
 #[utoipa::path(
     get, path = "/v1/groups/{group}/offsets", tag = "groups", operation_id = "group_offsets",
     params(("group" = String, Path, description = "Name of the group"), GroupOffsetsQuery),
-    responses((status = 200, description = "The committed offsets", body = GroupOffsets))
+    responses((status = 200, description = "A page of the committed offsets", body = GroupOffsets))
 )]
 pub(crate) async fn group_offsets(
     State(api): State<HttpApi>,
@@ -107,13 +122,27 @@ pub(crate) async fn group_offsets(
     let (mut head, _) = request.into_parts();
     let GroupPath { group } = path(&mut head).await?;
     let target = api.authorize_group(&head, (Method::GroupFetchOffsets, group))?;
-    let GroupOffsetsQuery { topics } = query(&head)?;
+    let GroupOffsetsQuery {
+        topics,
+        page_size: size,
+        page_token,
+    } = query(&head)?;
     let topics = topics.iter().flat_map(|topics| topics.split(','));
-    let call = GroupCall::Offsets(topics.map(str::to_owned).collect());
+    let token = page_token.unwrap_or_default();
+    let size = page_size(size, GROUP_PAGE_MAX_COUNT)?;
+    let call = GroupCall::Offsets(OffsetsRequest {
+        topics: topics.map(str::to_owned).collect(),
+        page: PageRequest::new(("page_token", &token), size)?,
+    });
+    let account = api.groups()?.reply_account(&target.principal, false);
     match api.group_call(target, call).await? {
-        GroupAnswer::Offsets(found) => {
-            let offsets = found.into_iter().map(GroupOffset::from).collect();
-            Ok(json(StatusCode::OK, &GroupOffsets { offsets }))
+        GroupAnswer::Offsets(page) => {
+            let offsets = page.offsets.into_iter().map(GroupOffset::from);
+            let page = GroupOffsets {
+                offsets: offsets.collect(),
+                next_page_token: page.next.map(|place| place.token()),
+            };
+            Ok(held_json(account, &page)?)
         }
         other => Err(other_answer(&other).into()),
     }

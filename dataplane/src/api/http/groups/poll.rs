@@ -28,7 +28,7 @@ use crate::api::http::query::path;
 use crate::api::http::record::{Forms, ReturnedRecord};
 use crate::error::ApiError;
 use crate::serving::consumer_groups::poll::{PartitionRead, PollRequest, PollStart, Polled};
-use crate::serving::consumer_groups::request::{GroupTarget, MemberRef};
+use crate::serving::consumer_groups::request::{GroupTarget, MemberRef, commit_sequence};
 
 /// Poll
 ///
@@ -83,6 +83,7 @@ fn poll_request(
     let PollBody {
         generation,
         commit,
+        sequence,
         start,
         max_records,
         max_bytes,
@@ -107,6 +108,7 @@ fn poll_request(
         member,
         generation: Generation(generation.0),
         commit,
+        sequence: commit_sequence(sequence.map_or(0, |number| number.0))?,
         start: start.map_or(PollStart::Earliest, PollStart::from),
         max_records,
         max_bytes: u32::try_from(max_bytes).unwrap_or(u32::MAX),
@@ -119,6 +121,7 @@ fn encode(polled: Polled, places: Vec<Place>, forms: Forms) -> Bytes {
     let Polled {
         member,
         committed,
+        next_sequence,
         reads,
         failed,
         memory: _,
@@ -144,6 +147,7 @@ fn encode(polled: Polled, places: Vec<Place>, forms: Forms) -> Bytes {
         committed: outcomes(places, committed),
         records: records.collect(),
         commit: commit.collect(),
+        sequence: Int(next_sequence.get()),
         errors: failed
             .map(|failed| refused(failed.partition, failed.error))
             .collect(),

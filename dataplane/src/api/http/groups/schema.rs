@@ -16,6 +16,7 @@ use crate::api::http::number::Int;
 use crate::api::http::problem::Problem;
 use crate::api::http::record::ReturnedRecord;
 use crate::error::ApiError;
+use crate::serving::consumer_groups::page::Place as _;
 use crate::serving::consumer_groups::poll::PollStart;
 use crate::serving::consumer_groups::request::{
     AnsweredPartition, GroupDescription, ListedGroup, MemberAnswer, MemberDescription,
@@ -201,9 +202,20 @@ pub(crate) struct CommitBody {
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^[0-9]+$")]
     pub(super) generation: Option<Int<u64>>,
+    /// The number of the member's commit, greater than those of all its commits before; best the
+    /// time in microseconds since the Unix epoch. A commit below one that is in effect is a late
+    /// duplicate, and is refused with COMMIT_SUPERSEDED. Without it late duplicates are not
+    /// noticed, and set offsets back.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9]+$")]
+    pub(super) sequence: Option<Int<u64>>,
     #[serde(deserialize_with = "new_offsets")]
     #[schema(min_items = 1, max_items = 1000)]
     pub(super) offsets: Vec<NewOffset>,
+    /// Ignored: a page of offsets may be sent as it was read.
+    #[serde(default, rename = "next_page_token")]
+    #[schema(value_type = Option<String>)]
+    pub(super) _next_page_token: Option<IgnoredAny>,
 }
 
 /// Where a partition is read from if its committed offset is missing or deleted.
@@ -236,6 +248,11 @@ pub(crate) struct PollBody {
     #[serde(default, deserialize_with = "new_offsets")]
     #[schema(max_items = 1000)]
     pub(super) commit: Vec<NewOffset>,
+    /// `sequence` of the last answer. A poll that arrives late, after one with a greater number,
+    /// does not set offsets back. Without it, it does.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9]+$")]
+    pub(super) sequence: Option<Int<u64>>,
     /// Where to read a partition without a committed offset, or whose committed offset is not in
     /// the log any more: at the oldest record (the default), behind the newest one, or not at all.
     #[serde(default)]
@@ -415,10 +432,13 @@ impl From<StoredOffset> for GroupOffset {
     }
 }
 
-/// Committed offsets, by topic and partition.
+/// A page of committed offsets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct GroupOffsets {
+    /// By topic id and partition.
     pub(super) offsets: Vec<GroupOffset>,
+    /// For the next page; null if this was the last one.
+    pub(super) next_page_token: Option<String>,
 }
 
 /// Offsets that are forgotten.
@@ -458,6 +478,9 @@ pub(crate) struct PollAnswer {
     records: Vec<PolledRecordFields>,
     /// For `commit` of the next poll, once all of the records are processed.
     commit: Vec<ToCommit>,
+    /// For the next poll: the number of its commit.
+    #[schema(pattern = "^[0-9]+$")]
+    sequence: String,
     /// Partitions that could not be read. The next poll tries again.
     errors: Vec<PartitionOutcome>,
 }
@@ -471,6 +494,7 @@ pub(super) struct PolledPage<'a> {
     pub(super) committed: Vec<PartitionOutcome>,
     pub(super) records: Vec<PolledRecord<'a>>,
     pub(super) commit: Vec<ToCommit>,
+    pub(super) sequence: Int<u64>,
     pub(super) errors: Vec<PartitionOutcome>,
 }
 
@@ -604,7 +628,7 @@ impl From<MemberDescription> for GroupMember {
     }
 }
 
-/// A group.
+/// A page of a group: its members, then its offsets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct GroupStatus {
     group: String,
@@ -615,8 +639,10 @@ pub(crate) struct GroupStatus {
     assignor: AssignorName,
     /// By id.
     members: Vec<GroupMember>,
-    /// By topic and partition.
+    /// By topic id and partition, without `metadata`.
     offsets: Vec<GroupOffset>,
+    /// For the next page; null if this was the last one.
+    next_page_token: Option<String>,
     /// The node that coordinates it.
     #[schema(value_type = String, pattern = "^[0-9]+$")]
     coordinator_node: Int<u64>,
@@ -630,6 +656,7 @@ impl GroupStatus {
             assignor,
             members,
             offsets,
+            next,
             node,
         } = description;
         Self {
@@ -639,6 +666,7 @@ impl GroupStatus {
             assignor: assignor.into(),
             members: members.into_iter().map(GroupMember::from).collect(),
             offsets: offsets.into_iter().map(GroupOffset::from).collect(),
+            next_page_token: next.map(|place| place.token()),
             coordinator_node: Int(node.get()),
         }
     }

@@ -51,6 +51,11 @@ pub(crate) struct AlterTopic {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 10000)]
     pub(super) partitions: Option<u32>,
+    /// The new number of replicas of each partition, at most the number of nodes. The answer does
+    /// not wait for them.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 7)]
+    pub(super) replication_factor: Option<u32>,
     /// Settings to change, by key.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
@@ -219,6 +224,7 @@ pub(crate) fn partition(described: PartitionDescription) -> PartitionStatus {
         leader,
         leader_epoch,
         preferred_leader: _,
+        recovery: _,
         replicas,
         log_start_offset,
         high_watermark,

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use lograft_crds::limits::{BATCH_LEVEL_1_MAX_BYTES, SEEDS_MAX_COUNT};
-use lograft_crds::log_cluster::{LogFormat, Seeds};
+use lograft_crds::log_cluster::{LogFormat, LostPolicy, Recovery, Seeds};
 use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_HTTP, PORT_PEER};
 
 use super::newer_fields::{self, NEWER_FIELDS};
 use super::node_config::{
     Advertise, AuthorizationConfig, DiscoveryConfig, EndpointsConfig, GossipConfig, HttpConfig,
-    Listen, LogConfig, NodeConfig, RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
+    Listen, LogConfig, NodeConfig, RecoveryConfig, RestartConfig, StorageConfig, TlsFiles,
+    TopicDefaults,
 };
 use super::{BuildError, BuildInput};
 use crate::cluster::gossip_keys::GOSSIP_KEYS_FIELD;
@@ -129,6 +130,7 @@ fn node(input: &BuildInput<'_>, ordinal: i32) -> NodeConfig {
             mode: input.cluster.authorization.mode.name(),
             super_users: input.cluster.authorization.super_users.clone(),
         },
+        recovery: recovery(input),
         restart: restart_config(input),
         name: pod,
     }
@@ -159,6 +161,20 @@ fn discovery(input: &BuildInput<'_>) -> Option<DiscoveryConfig> {
     });
     let is_any = gossip.is_some() || endpoints.is_some();
     is_any.then_some(DiscoveryConfig { gossip, endpoints })
+}
+
+/// The default of the nodes is that of the spec: the section is left out then.
+fn recovery(input: &BuildInput<'_>) -> Option<RecoveryConfig> {
+    let spec = &input.cluster.spec.recovery;
+    let is_default = |it: &Recovery| {
+        let default = Recovery::default();
+        it.dead_nodes == default.dead_nodes && it.dead_node_after == default.dead_node_after
+    };
+    let dead_node_after_ms = match spec.dead_nodes {
+        LostPolicy::Replace => input.cluster.dead_node_after_seconds.saturating_mul(1000),
+        LostPolicy::Keep => 0,
+    };
+    (!is_default(spec)).then_some(RecoveryConfig { dead_node_after_ms })
 }
 
 /// Without origins the section is left out: it has its defaults then.

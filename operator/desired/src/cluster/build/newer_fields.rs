@@ -43,6 +43,10 @@ pub(super) const NEWER_FIELDS: &[NewerField] = &[
         level: FeatureLevel(2),
     },
     NewerField {
+        path: "recovery",
+        level: FeatureLevel(2),
+    },
+    NewerField {
         path: "listen.http",
         level: FeatureLevel(2),
     },

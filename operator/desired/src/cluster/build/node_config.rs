@@ -15,6 +15,9 @@ pub(super) struct NodeConfig {
     pub(super) topics: TopicDefaults,
     /// Takes effect without a restart.
     pub(super) authorization: AuthorizationConfig,
+    /// Takes effect without a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recovery: Option<RecoveryConfig>,
     #[serde(flatten)]
     pub(super) restart: RestartConfig,
 }
@@ -53,6 +56,12 @@ pub(super) struct TopicDefaults {
 pub(super) struct AuthorizationConfig {
     pub(super) mode: &'static str,
     pub(super) super_users: Vec<String>,
+}
+
+/// When the node counts others as lost. Without it, it has its default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct RecoveryConfig {
+    pub(super) dead_node_after_ms: i64,
 }
 
 /// Addresses under which others reach the node.

@@ -11,7 +11,7 @@ use lograft_crds::names::ClusterNames;
 
 use crate::cluster::action::{Action, Ask, Identity};
 use crate::cluster::lane::Lane;
-use crate::cluster::observed::{NodeAnswer, Observed, ObservedPod};
+use crate::cluster::observed::{NodeAnswer, Observed, ObservedDisk, ObservedPod};
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::wait::{Intervention, Progress, Wait};
 
@@ -121,14 +121,23 @@ fn find_identity(cluster: &ValidCluster, observed: &Observed, ids: &[String], po
     lane
 }
 
+/// Whether no host takes the pod, and its PVC has no volume: it holds no cluster, and there may
+/// never be a host, if there are fewer than pods that exclude each other. Those that run make the
+/// cluster, and it joins them once there is a host.
+fn is_homeless(observed: &Observed, at: i32) -> bool {
+    let has_volume = |disk: &ObservedDisk| disk.actual_bytes.is_some() || disk.volume.is_some();
+    let pod = observed.pods.get(&at);
+    pod.is_some_and(|pod| pod.unscheduled.is_some() && pod.host.is_none())
+        && !observed.disks.get(&at).is_some_and(has_volume)
+}
+
 /// The nodes that have not reported an empty disk; none if all have. The first node is always one
 /// of them until it reports.
 fn unstarted_nodes(names: ClusterNames<'_>, observed: &Observed, pods: i32) -> Option<Wait> {
     // A disk without a pod may hold a cluster too: its pod has to start and report first.
     let with_disk = observed.disks.keys().filter(|at| **at < pods);
-    let ordinals = (0..1)
-        .chain(with_disk.copied())
-        .chain(observed.pods.keys().copied());
+    let others = with_disk.chain(observed.pods.keys()).copied();
+    let ordinals = (0..1).chain(others.filter(|at| !is_homeless(observed, *at)));
     let is_empty = |at: &i32| matches!(observed.answers.get(at), Some(NodeAnswer::Empty));
     let mut unstarted: Vec<i32> = ordinals.filter(|at| !is_empty(at)).collect();
     unstarted.sort_unstable();

@@ -81,6 +81,7 @@ fn patience(reason: BlockedReason) -> Option<i64> {
         | BlockedReason::PodNotCreated
         | BlockedReason::PodNotScheduled
         | BlockedReason::PodNotStarted
+        | BlockedReason::HostLost
         | BlockedReason::RolloutStuck => Some(WARNING_AFTER_SECONDS),
         // These should end by themselves. If they do not, the cause is not in the operator, such
         // as a finalizer of somebody else or a network that is closed.

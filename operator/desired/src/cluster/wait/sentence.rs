@@ -4,7 +4,7 @@ use std::fmt;
 
 use lograft_crds::limits::EDITED_FIELDS_MAX_COUNT;
 
-use super::{Intervention, Obstacle, ObstacleKind, Progress, Wait};
+use super::{Intervention, LostHost, LostHostWait, Obstacle, ObstacleKind, Progress, Wait};
 use crate::cluster::view::FeatureLevel;
 use crate::fleet::Held;
 use crate::time::time_text;
@@ -16,6 +16,7 @@ impl fmt::Display for Wait {
             Self::Retry(failure) => write!(f, "retrying: {failure}"),
             Self::UnderWay(progress) => progress.fmt(f),
             Self::Obstacle(obstacle) => obstacle.fmt(f),
+            Self::HostBack(lost) => lost.fmt(f),
             Self::Majority { group } => write!(
                 f,
                 "{group} has no leader, so a majority of its voters is missing"
@@ -36,6 +37,7 @@ impl Wait {
             | Self::Retry(_)
             | Self::UnderWay(_)
             | Self::Obstacle(_)
+            | Self::HostBack(_)
             | Self::Majority { .. } => Ok(()),
             Self::RootLoaded => write!(f, "every node to load the new CA root"),
             Self::GossipKeysLoaded => write!(f, "every node to load the changed gossip keys"),
@@ -125,6 +127,43 @@ impl Wait {
                 FeatureLevel::NEWER_FIELDS
             ),
             _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for LostHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            pod,
+            claim,
+            host,
+            why,
+        } = self;
+        write!(f, "host {host} of PVC {claim} is gone: ")?;
+        match why {
+            LostHostWait::Releasing => {
+                write!(
+                    f,
+                    "deleting the PVC, so that {pod} starts elsewhere as a new node"
+                )
+            }
+            LostHostWait::Time { after_seconds } => write!(
+                f,
+                "after {after_seconds} s the PVC is deleted, and {pod} starts elsewhere as a new node"
+            ),
+            LostHostWait::Kept => write!(
+                f,
+                "{pod} can start only there; set spec.recovery.lostHost to Replace, or delete the \
+                 PVC and the pod, to start it elsewhere without its data"
+            ),
+            LostHostWait::NotDescribed => {
+                write!(f, "the PVC is kept until a node describes the cluster")
+            }
+            LostHostWait::Majority { groups } => write!(
+                f,
+                "the PVC is kept, because {} would have no majority without it",
+                listed(groups)
+            ),
         }
     }
 }

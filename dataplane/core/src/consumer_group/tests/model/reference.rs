@@ -11,13 +11,16 @@ pub(super) struct Owner {
     pub(super) since: Generation,
 }
 
+/// The ownership in which a partition was committed, the number of the commit, and the offset.
+type Committed = (Generation, CommitSequence, u64);
+
 /// The owners of all partitions of a group.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reference {
     pub(super) owners: BTreeMap<TopicPartition, Owner>,
     generation: Generation,
-    /// The greatest committed offset of each partition since it was last reset.
-    committed: BTreeMap<TopicPartition, u64>,
+    /// The last commit of each partition since it was last reset.
+    committed: BTreeMap<TopicPartition, Committed>,
 }
 
 impl Reference {
@@ -68,9 +71,21 @@ impl Reference {
         })
     }
 
+    /// Whether the owner of a partition has made a later commit than this one.
+    pub(super) fn has_later(
+        &self,
+        partition: TopicPartition,
+        (since, sequence): (Generation, CommitSequence),
+    ) -> bool {
+        let last = self.committed.get(&partition);
+        last.is_some_and(|(owned, last, _)| *owned == since && *last > sequence)
+    }
+
     /// Records an accepted commit of a member, and checks that the offset has not gone back.
-    pub(super) fn committed(&mut self, partition: TopicPartition, offset: u64) {
-        let former = self.committed.insert(partition, offset).unwrap_or(0);
+    pub(super) fn committed(&mut self, partition: TopicPartition, commit: Committed) {
+        let (_, _, offset) = commit;
+        let former = self.committed.insert(partition, commit);
+        let former = former.map_or(0, |(_, _, former)| former);
         assert!(
             offset >= former,
             "{partition:?} went back from {former} to {offset}"

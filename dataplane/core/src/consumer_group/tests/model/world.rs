@@ -10,6 +10,7 @@ use super::reference::{Reference, assert_needed};
 const GROUP: &str = "g";
 const NAMES: [&str; 3] = ["ta", "tb", "u"];
 const PROCESSES_MAX: usize = 6;
+const HANGING_MAX: usize = 16;
 
 /// Something that happens. Most of them happen to one process.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,9 @@ pub(super) enum Op {
     DeliverCommits,
     /// Commits are lost.
     LoseCommits,
+    /// Commits that have arrived arrive once more: their calls hung in a node while the member
+    /// repeated them.
+    DeliverDuplicate,
     /// Time passes.
     Wait,
     /// A topic grows, is deleted, or is created again.
@@ -71,6 +75,7 @@ pub(super) enum Op {
 pub(super) struct Seen {
     pub(super) accepted_commits: usize,
     pub(super) fenced_commits: usize,
+    pub(super) late_duplicates: usize,
     pub(super) commits_of_strangers: usize,
     pub(super) moves_after_acknowledgement: usize,
     pub(super) moves_from_removed: usize,
@@ -91,6 +96,7 @@ struct Held {
 #[derive(Clone, Debug)]
 struct SentCommit {
     generation: Generation,
+    sequence: CommitSequence,
     partition: TopicPartition,
     held: Held,
 }
@@ -124,6 +130,10 @@ struct Process {
     waiting: Option<Call>,
     reply: Option<SentReply>,
     commits: VecDeque<SentCommit>,
+    /// The number of its last commit.
+    sequence: CommitSequence,
+    /// Commits that have arrived, and of which a duplicate may still arrive.
+    hanging: VecDeque<SentCommit>,
 }
 
 /// A proposal on its way through the log.
@@ -158,6 +168,7 @@ impl Seen {
     pub(super) fn add(&mut self, other: Self) {
         self.accepted_commits += other.accepted_commits;
         self.fenced_commits += other.fenced_commits;
+        self.late_duplicates += other.late_duplicates;
         self.commits_of_strangers += other.commits_of_strangers;
         self.moves_after_acknowledgement += other.moves_after_acknowledgement;
         self.moves_from_removed += other.moves_from_removed;
@@ -178,8 +189,10 @@ impl Process {
     }
 
     fn commit(&mut self, partition: TopicPartition, held: Held) {
+        self.sequence = CommitSequence(self.sequence.get() + 1);
         self.commits.push_back(SentCommit {
             generation: self.generation,
+            sequence: self.sequence,
             partition,
             held,
         });
@@ -280,6 +293,7 @@ impl World {
             Op::Commit => self.commit(chance),
             Op::DeliverCommits => self.deliver_commits(chance),
             Op::LoseCommits => self.lose_commits(chance),
+            Op::DeliverDuplicate => self.deliver_duplicate(chance),
             Op::Wait => self.wait(Duration::from_millis(u64::from(chance) % 16_000)),
             Op::ChangeTopics => self.change_topics(chance),
             Op::ChangeLeader => self.change_leader(chance),
@@ -359,6 +373,8 @@ impl World {
             waiting: None,
             reply: None,
             commits: VecDeque::new(),
+            sequence: CommitSequence::NONE,
+            hanging: VecDeque::new(),
         });
         let is_forgotten = |p: &Process| p.life == Life::Ended && p.commits.is_empty();
         if let Some(at) = self.processes.iter().position(is_forgotten) {
@@ -670,6 +686,19 @@ impl World {
         }
     }
 
+    /// Duplicates arrive in any order.
+    fn deliver_duplicate(&mut self, chance: u16) {
+        if let Some(process) = self.pick_running(chance)
+            && !process.hanging.is_empty()
+        {
+            let first = usize::from(chance >> 8) % process.hanging.len();
+            process.hanging.rotate_left(first);
+            let sent = Vec::from(std::mem::take(&mut process.hanging));
+            let id = process.id().clone();
+            self.apply_commits(&id, &sent);
+        }
+    }
+
     fn flush_commits(&mut self, member: &MemberId) {
         let process = self.processes.iter_mut().find(|p| p.id() == member);
         let sent = process.map(|process| std::mem::take(&mut process.commits));
@@ -677,9 +706,15 @@ impl World {
     }
 
     fn apply_commits(&mut self, member: &MemberId, sent: &[SentCommit]) {
+        if let Some(process) = self.processes.iter_mut().find(|p| p.id() == member) {
+            process.hanging.extend(sent.iter().cloned());
+            let surplus = process.hanging.len().saturating_sub(HANGING_MAX);
+            process.hanging.drain(..surplus);
+        }
         let commits = sent.iter().map(|commit| OffsetCommit {
             group: GROUP.to_owned(),
             member: Some((member.clone(), commit.generation)),
+            sequence: commit.sequence,
             partition: commit.partition,
             offset: commit.held.position,
             metadata: String::new(),
@@ -694,19 +729,30 @@ impl World {
         for (commit, result) in sent.iter().zip(results) {
             let SentCommit {
                 generation,
+                sequence,
                 partition,
                 held,
             } = commit;
             let may = self.reference.may_commit(member, *generation, *partition);
-            assert_eq!(result.is_ok(), may, "{commit:?} of {member}: {result:?}");
+            let is_late = self
+                .reference
+                .has_later(*partition, (held.since, *sequence));
+            let is_taken = may && !is_late;
+            assert_eq!(
+                result.is_ok(),
+                is_taken,
+                "{commit:?} of {member}: {result:?}"
+            );
             match result {
                 Ok(()) => {
                     let owner = &self.reference.owners[partition];
                     assert_eq!(owner.since, held.since, "{commit:?} is of an earlier time");
-                    self.reference.committed(*partition, held.position);
+                    let commit = (held.since, *sequence, held.position);
+                    self.reference.committed(*partition, commit);
                     self.seen.accepted_commits += 1;
                 }
                 Err(CommitError::UnknownMember) => self.seen.commits_of_strangers += 1,
+                Err(CommitError::Superseded { .. }) => self.seen.late_duplicates += 1,
                 Err(_) => self.seen.fenced_commits += 1,
             }
         }
@@ -795,6 +841,7 @@ impl World {
         let commit = OffsetCommit {
             group: GROUP.to_owned(),
             member: None,
+            sequence: CommitSequence::NONE,
             partition,
             offset: u64::from(chance % 16),
             metadata: "reset".to_owned(),
