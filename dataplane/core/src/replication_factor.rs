@@ -22,8 +22,7 @@ pub fn plan_factors(
     default: u32,
     is_whole: impl Fn(NodeId) -> bool,
 ) -> Vec<Command> {
-    let nodes = candidates(metadata);
-    let nodes_count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+    let nodes_count = u32::try_from(metadata.active_nodes().count()).unwrap_or(u32::MAX);
     let raised: Vec<Command> = metadata
         .topics()
         .filter_map(|topic| raise(topic, default.min(nodes_count)))
@@ -32,33 +31,47 @@ pub fn plan_factors(
     if !raised.is_empty() {
         return raised;
     }
+    let mut unequal = metadata
+        .partitions()
+        .map(|place| {
+            let wanted = wanted_count(place.topic, place.partition, nodes_count);
+            (place.partition, wanted)
+        })
+        .filter(|(partition, wanted)| is_settled(partition) && partition.replicas.len() != *wanted)
+        .peekable();
+    // Most of the time there is none, and this runs several times a second: the load of the nodes
+    // is counted only if it is needed.
+    if unequal.peek().is_none() {
+        return Vec::new();
+    }
     let running = metadata
         .partitions()
         .filter(|place| is_resized(place.partition));
+    let free = FACTOR_CHANGES_MAX_COUNT.saturating_sub(running.count());
+    let nodes = candidates(metadata);
     let mut takers = nodes.clone();
     takers.retain(|candidate| is_whole(candidate.id));
-    let free = FACTOR_CHANGES_MAX_COUNT.saturating_sub(running.count());
-    metadata
-        .partitions()
-        .filter_map(|place| {
-            let partition = place.partition;
-            let wanted = wanted_count(place.topic, partition, nodes_count);
-            let is_busy = partition.target.is_some()
-                || partition.repair.is_some()
-                || partition.pending_recovery().is_some();
-            let is_settled = partition.started && !is_busy;
-            let replicas = match partition.replicas.len() {
-                _ if !is_settled => None,
-                found if found < wanted => grown(partition, wanted, &mut takers),
-                found if found > wanted => shrunk(metadata, partition, wanted, &nodes)
-                    .filter(|staying| staying.iter().all(|node| is_whole(*node))),
-                _ => None,
+    unequal
+        .filter_map(|(partition, wanted)| {
+            let replicas = if partition.replicas.len() < wanted {
+                grown(partition, wanted, &mut takers)
+            } else {
+                shrunk(metadata, partition, wanted, &nodes)
+                    .filter(|staying| staying.iter().all(|node| is_whole(*node)))
             }?;
             let group = partition.group;
             Some(Command::SetTarget { group, replicas })
         })
         .take(free)
         .collect()
+}
+
+/// Whether a partition has started, and nothing is changed about its replicas.
+fn is_settled(partition: &Partition) -> bool {
+    partition.started
+        && partition.target.is_none()
+        && partition.repair.is_none()
+        && partition.pending_recovery().is_none()
 }
 
 /// Number of partitions of a topic that have fewer replicas than the topic should have, moves in

@@ -394,12 +394,11 @@ pub(crate) fn is_unrecorded(raft: &RaftGroup, metadata: &Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lograft_core::{ClusterId, LogId, LogIndex, Term};
+    use lograft_core::{LogId, LogIndex, Term};
 
     use super::*;
-    use crate::control::node_report::NodeReport;
     use crate::control::test_metadata::{apply, cluster, ids};
-    use crate::control::test_status::leading;
+    use crate::control::test_status::{leading, reports};
 
     fn meta(last_term: u64, last_index: u64) -> ReplicaReport {
         ReplicaReport {
@@ -408,17 +407,6 @@ mod tests {
             last_index: LogIndex(last_index),
             ..ReplicaReport::default()
         }
-    }
-
-    fn reports(replicas: &[(u64, ReplicaReport)]) -> Reports {
-        Reports::new(replicas.iter().map(|(node, replica)| NodeReport {
-            member: Some(Member {
-                cluster: ClusterId::from_bytes([1; 16]),
-                node: NodeId(*node),
-            }),
-            replicas: vec![replica.clone()],
-            ..NodeReport::default()
-        }))
     }
 
     /// Node 1 of five, of which 1, 2 and 3 vote, with a log up to entry 9 of term 4.

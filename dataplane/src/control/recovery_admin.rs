@@ -318,12 +318,11 @@ fn has_majority(
 #[cfg(test)]
 mod tests {
     use lograft_core::metadata::Recovery;
-    use lograft_core::{ClusterId, LogIndex, Term};
+    use lograft_core::{LogIndex, Term};
 
     use super::*;
-    use crate::control::node_report::NodeReport;
     use crate::control::test_metadata::ids;
-    use crate::identity::Member;
+    use crate::control::test_status::reports;
 
     const GROUP: GroupId = GroupId(1);
 
@@ -347,17 +346,6 @@ mod tests {
             voters: ids(&[1, 2, 3]),
             ..ReplicaReport::default()
         }
-    }
-
-    fn reports(replicas: &[(u64, ReplicaReport)]) -> Reports {
-        Reports::new(replicas.iter().map(|(node, replica)| NodeReport {
-            member: Some(Member {
-                cluster: ClusterId::from_bytes([1; 16]),
-                node: NodeId(*node),
-            }),
-            replicas: vec![replica.clone()],
-            ..NodeReport::default()
-        }))
     }
 
     fn decided(partition: &Partition, replicas: &[(u64, ReplicaReport)], asked: u64) -> Decision {

@@ -1,9 +1,12 @@
 //! Raft statuses for the tests of control.
 
-use lograft_core::{GroupId, LogId, LogIndex, NodeId, Term};
+use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Term};
 use lograft_raft::{FenceStage, FollowerStatus, GroupStatus, PurgeStatus, Role};
 
+use super::cluster_report::reports::Reports;
+use super::node_report::{NodeReport, ReplicaReport};
 use super::test_metadata::ids;
+use crate::identity::Member;
 
 /// The status of a ready leader with these voters and a log up to index 1000. The progress of its
 /// followers is unknown.
@@ -44,4 +47,16 @@ pub(crate) fn caught_up(status: &mut GroupStatus, node: u64, lag: u64) {
     status
         .followers
         .insert(NodeId(node), FollowerStatus { matched, lag });
+}
+
+/// The reports of nodes that have one replica each.
+pub(crate) fn reports(replicas: &[(u64, ReplicaReport)]) -> Reports {
+    Reports::new(replicas.iter().map(|(node, replica)| NodeReport {
+        member: Some(Member {
+            cluster: ClusterId::from_bytes([1; 16]),
+            node: NodeId(*node),
+        }),
+        replicas: vec![replica.clone()],
+        ..NodeReport::default()
+    }))
 }

@@ -221,8 +221,8 @@ pub(in crate::cases) async fn certificates_are_reloaded_without_a_restart(
     Ok(())
 }
 
-/// A topic that was made with one node and without a replication factor gets a replica on each of the
-/// new nodes.
+/// A topic that was made with one node and without a replication factor gets a replica on each of
+/// the new nodes.
 pub(in crate::cases) async fn a_cluster_of_one_that_grows_protects_its_topics(
     sandbox: &Sandbox,
     chart: &Chart,

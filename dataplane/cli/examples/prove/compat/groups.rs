@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lograft_client::{GroupConfig, NewTopic, Reason};
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::cli::Version;
 use super::large_records::LEVEL;
 use super::nodes::Cluster;
-use crate::groups::committed;
+use crate::groups::committed::Following;
 use crate::groups::load::Load;
 use crate::groups::member::{GROUP, TOPIC};
 use crate::groups::reader::{Delivered, Reader};
@@ -70,8 +69,7 @@ pub(super) async fn survive_restarts(cluster: &mut Cluster) -> Result<String> {
         };
         readers.push(Reader::start(&client, config, &delivered).await?);
     }
-    let (stop, stopped) = watch::channel(false);
-    let following = tokio::spawn(committed::follow(client.clone(), stopped));
+    let committed = Following::start(client.clone());
     sleep(QUIET).await;
     for at in 0..cluster.nodes.len() {
         let before = delivered.records();
@@ -85,9 +83,7 @@ pub(super) async fn survive_restarts(cluster: &mut Cluster) -> Result<String> {
     sleep(QUIET).await;
     let ends = load.finish().await?;
     delivered.wait_until(&ends).await?;
-    committed::wait_until(&client, &ends).await?;
-    stop.send_replace(true);
-    committed::never_back(&following.await?)?;
+    committed.finish(&ends).await?;
     for reader in readers {
         reader.close().await?;
     }

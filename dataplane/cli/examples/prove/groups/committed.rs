@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use lograft_client::Client;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::history::History;
@@ -22,9 +23,34 @@ pub(crate) struct Seen {
     pub(crate) offsets: BTreeMap<u32, u64>,
 }
 
+/// Follows the committed offsets until the end of a case.
+pub(crate) struct Following {
+    client: Client,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Vec<Seen>>,
+}
+
+impl Following {
+    pub(crate) fn start(client: Client) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(follow(client.clone(), stopped));
+        Self { client, stop, task }
+    }
+
+    /// Waits until everything is committed, and checks that no offset went back. Returns the
+    /// offsets that were seen.
+    pub(crate) async fn finish(self, ends: &BTreeMap<u32, u64>) -> Result<Vec<Seen>> {
+        wait_until(&self.client, ends).await?;
+        self.stop.send_replace(true);
+        let seen = self.task.await?;
+        never_back(&seen)?;
+        Ok(seen)
+    }
+}
+
 /// Reads the committed offsets until told to stop. Calls that fail, while a coordinator is elected,
 /// are made again.
-pub(crate) async fn follow(client: Client, stopped: watch::Receiver<bool>) -> Vec<Seen> {
+async fn follow(client: Client, stopped: watch::Receiver<bool>) -> Vec<Seen> {
     let mut seen: Vec<Seen> = Vec::new();
     while !*stopped.borrow() {
         if let Ok(offsets) = read(&client).await
@@ -45,7 +71,7 @@ pub(crate) async fn read(client: &Client) -> Result<BTreeMap<u32, u64>> {
 }
 
 /// Waits until the group has committed these offsets.
-pub(crate) async fn wait_until(client: &Client, ends: &BTreeMap<u32, u64>) -> Result<()> {
+async fn wait_until(client: &Client, ends: &BTreeMap<u32, u64>) -> Result<()> {
     let started = Instant::now();
     loop {
         let committed = read(client).await.unwrap_or_default();
@@ -61,7 +87,7 @@ pub(crate) async fn wait_until(client: &Client, ends: &BTreeMap<u32, u64>) -> Re
 }
 
 /// Checks that no offset went back.
-pub(crate) fn never_back(seen: &[Seen]) -> Result<()> {
+fn never_back(seen: &[Seen]) -> Result<()> {
     let mut last: BTreeMap<u32, u64> = BTreeMap::new();
     for (partition, offset) in seen.iter().flat_map(|seen| &seen.offsets) {
         let before = last.insert(*partition, *offset).unwrap_or(0);
@@ -73,9 +99,8 @@ pub(crate) fn never_back(seen: &[Seen]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that no offset went back, and that all records before it were processed when it was seen.
+/// Checks that all records before an offset were processed when it was seen.
 pub(super) fn check(seen: &[Seen], history: &History) -> Result<()> {
-    never_back(seen)?;
     for Seen { at_us, offsets } in seen {
         for (partition, offset) in offsets {
             let processed = history.processed_until(*partition, *at_us);

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lograft_client::{Client, NewTopic};
 use rustix::process::Signal;
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::history::{History, Verdict};
@@ -115,8 +114,7 @@ pub(super) async fn run(options: &Groups, failure: Failure, args: &ProveArgs) ->
     for _ in 0..MEMBERS_COUNT {
         run.start_member()?;
     }
-    let (stop, stopped) = watch::channel(false);
-    let following = tokio::spawn(committed::follow(client.clone(), stopped));
+    let following = committed::Following::start(client.clone());
     let mut failures = 0;
     let started = Instant::now();
     sleep(failure.interval()).await;
@@ -127,9 +125,7 @@ pub(super) async fn run(options: &Groups, failure: Failure, args: &ProveArgs) ->
         sleep(next.saturating_duration_since(Instant::now())).await;
     }
     let acknowledged = load.finish().await?;
-    committed::wait_until(&client, &acknowledged).await?;
-    stop.send_replace(true);
-    let seen = following.await?;
+    let seen = following.finish(&acknowledged).await?;
     let history = run.history()?;
     committed::check(&seen, &history)?;
     let lost = history.lost_count;

@@ -14,13 +14,13 @@ use lograft_client::{
     Client, ConsumerConfig, GroupConfig, NewTopic, NodeId, PartitionId, ProducerConfig,
     RecordParts, StartAt, TopicProducer,
 };
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::Groups;
+use super::committed::Following;
 use super::member::{GROUP, TOPIC};
 use super::reader::{Delivered, Reader};
-use super::{Groups, committed};
 use crate::cluster::{Cluster, ProveArgs, connect};
 use crate::measure::to_f64;
 
@@ -49,8 +49,7 @@ pub(super) async fn run(options: &Groups, args: &ProveArgs) -> Result<()> {
     client.admin().create_topic(topic).await?;
     let delivered = Delivered::default();
     let readers = start_readers(&folder, &delivered).await?;
-    let (stop, stopped) = watch::channel(false);
-    let following = tokio::spawn(committed::follow(client.clone(), stopped));
+    let committed = Following::start(client.clone());
     let writers = Writers::start(&folder, options.partitions).await?;
 
     sleep(WARM_UP).await;
@@ -66,9 +65,7 @@ pub(super) async fn run(options: &Groups, args: &ProveArgs) -> Result<()> {
 
     let ends = writers.finish().await?;
     delivered.wait_until(&ends).await?;
-    committed::wait_until(&client, &ends).await?;
-    stop.send_replace(true);
-    committed::never_back(&following.await?)?;
+    committed.finish(&ends).await?;
     for reader in readers {
         reader.close().await?;
     }

@@ -21,13 +21,8 @@ pub(crate) async fn accept_older_disk(
         group_id,
         dry_run,
     } = request;
-    let group = if topic.is_empty() {
-        group_id.map(GroupId)
-    } else {
-        Some(group_of(control, &topic, partition)?)
-    };
     let groups = AcceptedGroups {
-        group,
+        group: named_group(control, (&topic, partition), group_id)?,
         is_dry_run: dry_run,
     };
     let accepted = control.older_disk.accept(NodeId(node_id), groups).await?;
@@ -37,18 +32,22 @@ pub(crate) async fn accept_older_disk(
     })
 }
 
-pub(super) fn group_of(
+/// The group that a request names, by its partition or else by its id; `None` for all.
+pub(super) fn named_group(
     control: &Control,
-    topic: &str,
-    partition: u32,
-) -> Result<GroupId, ApiError> {
+    (topic, partition): (&str, u32),
+    group_id: Option<u64>,
+) -> Result<Option<GroupId>, ApiError> {
+    if topic.is_empty() {
+        return Ok(group_id.map(GroupId));
+    }
     let metadata = control.view.load();
     let known = metadata
         .topic(topic)
         .ok_or_else(|| ApiError::unknown_topic(topic))?;
     let place = metadata.partition(topic, PartitionId(partition));
     place
-        .map(|place| place.partition.group)
+        .map(|place| Some(place.partition.group))
         .ok_or_else(|| ApiError::unknown_partition(topic, partition, known.partition_count()))
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use lograft_core::NodeId;
 use lograft_core::acl::Principal;
-use lograft_core::{GroupId, NodeId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
-use super::older_disk::group_of;
+use super::older_disk::named_group;
 use crate::api::caller::check_member;
 use crate::control::Control;
 use crate::control::node_report::ReplicaReport;
@@ -27,13 +27,8 @@ pub(crate) async fn recover_groups(
         node_id,
         dry_run,
     } = request;
-    let group = if topic.is_empty() {
-        group_id.map(GroupId)
-    } else {
-        Some(group_of(control, &topic, partition)?)
-    };
     let request = RecoverRequest {
-        group,
+        group: named_group(control, (&topic, partition), group_id)?,
         survivor: (node_id > 0).then_some(NodeId(node_id)),
         is_dry_run: dry_run,
     };
