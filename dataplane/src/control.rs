@@ -219,10 +219,7 @@ impl Shared {
         let older_disk = self.older_disk(parts.marks, &parts.exchange, &parts.peers);
         let meta_recoveries = self.meta_recovery_admin(&parts.exchange, &cluster, recovering);
         let transfers = self.transfers(parts.peers);
-        let (exchange, member) = (parts.exchange.clone(), self.member.clone());
-        let placement = Placement {
-            replicas_max: Arc::new(move |node| exchange.replicas_max_count(member.node(), node)),
-        };
+        let placement = self.placement(&parts.exchange);
         Control {
             stops: StopPreparation {
                 view: self.view.clone(),
@@ -267,6 +264,13 @@ impl Shared {
             transfers,
             membership: parts.discovery.membership,
             exchange: parts.exchange,
+        }
+    }
+
+    fn placement(&self, exchange: &NodeExchange) -> Placement {
+        let (exchange, member) = (exchange.clone(), self.member.clone());
+        Placement {
+            replicas_max: Arc::new(move |node| exchange.replicas_max_count(member.node(), node)),
         }
     }
 

@@ -244,6 +244,7 @@ impl Shared {
                 judge: self.node_judge(&parts.exchange, &parts.clock),
                 proposer: self.meta_handle(),
                 tasks: self.tasks.clone(),
+                pace: Arc::default(),
             },
             registration: RegistrationCheck {
                 info: parts.info.clone(),

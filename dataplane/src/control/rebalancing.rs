@@ -3,15 +3,17 @@
 //! Nothing but the request is stored: any later leader continues.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lograft_core::limits::{
     DRAIN_COMMANDS_MAX_COUNT, REBALANCE_DISK_FREE_MIN_PERCENT, REBALANCE_MOVES_MAX_COUNT,
-    REBALANCE_MOVES_PER_NODE_MAX_COUNT,
+    REBALANCE_MOVES_PER_NODE_MAX_COUNT, REBALANCE_PLAN_TIME_DIVISOR, REBALANCE_RETRY_INTERVAL,
 };
 use lograft_core::metadata::{Command, Metadata, Node, Partition};
 use lograft_core::rebalance::{Layout, Participation, Plan, Step, plan};
 use lograft_core::{DiskMark, GroupId, NodeId, NodeState};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::disk_handover::has_bad_disk;
@@ -193,12 +195,43 @@ fn next_commands(
     commands
 }
 
+/// When the next plan may be made. Plans of a large cluster take time, and many of them change
+/// nothing: a step waits for a node that is away, or for moves in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct PlanPace {
+    /// The metadata of the last plan.
+    planned: Arc<Metadata>,
+    unchanged_due: Instant,
+    changed_due: Instant,
+}
+
+impl PlanPace {
+    /// After a plan that was made from `planned` and took `took`.
+    fn after(planned: Arc<Metadata>, took: Duration, now: Instant) -> Self {
+        let rest = took * REBALANCE_PLAN_TIME_DIVISOR;
+        Self {
+            planned,
+            unchanged_due: now + rest.max(REBALANCE_RETRY_INTERVAL),
+            changed_due: now + rest,
+        }
+    }
+
+    fn is_due(&self, metadata: &Arc<Metadata>, now: Instant) -> bool {
+        if Arc::ptr_eq(&self.planned, metadata) {
+            now >= self.unchanged_due
+        } else {
+            now >= self.changed_due
+        }
+    }
+}
+
 /// Balances replicas while this node leads the meta group.
 pub(crate) struct Rebalancer {
     pub(crate) replicas: ReplicaMap,
     pub(crate) judge: NodeJudge,
     pub(crate) proposer: MetaHandle,
     pub(crate) tasks: TaskRegistry,
+    pub(crate) pace: Arc<Mutex<Option<PlanPace>>>,
 }
 
 impl Rebalancer {
@@ -210,23 +243,35 @@ impl Rebalancer {
         if !metadata.rebalancing().is_wanted || !meta.raft.watch().borrow().ready {
             return;
         }
+        let is_paced = lock(&self.pace)
+            .as_ref()
+            .is_none_or(|pace| pace.is_due(metadata, Instant::now()));
         let is_full = || MovesInProgress::new(metadata).count >= REBALANCE_MOVES_MAX_COUNT;
-        if !is_due(metadata) || is_full() {
+        if !is_paced || !is_due(metadata) || is_full() {
             return;
         }
         let (judge, proposer) = (self.judge.clone(), Arc::clone(&self.proposer));
-        let metadata = Arc::clone(metadata);
+        let (metadata, pace) = (Arc::clone(metadata), Arc::clone(&self.pace));
         self.tasks.spawn_once(TaskKind::Rebalance, async move {
+            let started = Instant::now();
             // A large cluster takes a moment to plan.
             let planned = run_blocking(move || {
                 let plan = judge.plan(&metadata, |_| None);
                 let can_take = |node| judge.can_take(&metadata, node);
-                next_commands(&metadata, &plan, |node| judge.is_reachable(node), can_take)
+                let is_reachable = |node| judge.is_reachable(node);
+                let commands = next_commands(&metadata, &plan, is_reachable, can_take);
+                let now = Instant::now();
+                *lock(&pace) = Some(PlanPace::after(metadata, now - started, now));
+                commands
             });
             let commands = planned.await.unwrap_or_default();
             propose_all(&proposer, commands).await
         });
     }
+}
+
+fn lock(pace: &Mutex<Option<PlanPace>>) -> MutexGuard<'_, Option<PlanPace>> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn propose_all(proposer: &MetaHandle, commands: Vec<Command>) -> bool {
@@ -280,6 +325,19 @@ mod tests {
             Some((place.partition.group, target))
         });
         moving.collect()
+    }
+
+    #[test]
+    fn a_plan_that_changes_nothing_is_not_made_again_at_once() {
+        let (metadata, now) = (Arc::new(grown(1)), Instant::now());
+        let pace = PlanPace::after(Arc::clone(&metadata), Duration::from_millis(1), now);
+        let soon = now + Duration::from_millis(10);
+        assert!(!pace.is_due(&metadata, soon));
+        assert!(pace.is_due(&metadata, now + REBALANCE_RETRY_INTERVAL));
+        assert!(pace.is_due(&Arc::new(grown(1)), soon), "a move has ended");
+        let long = PlanPace::after(metadata, Duration::from_secs(1), now);
+        assert!(!long.is_due(&Arc::new(grown(1)), now + Duration::from_secs(7)));
+        assert!(long.is_due(&Arc::new(grown(1)), now + Duration::from_secs(8)));
     }
 
     #[test]

@@ -110,6 +110,10 @@ impl AdminService for FakeCluster {
         missing()
     }
 
+    async fn rebalance(&self, _: Request<wire::RebalanceRequest>) -> Answer<wire::RebalanceReply> {
+        missing()
+    }
+
     async fn recover_metadata(
         &self,
         _: Request<wire::RecoverMetadataRequest>,
