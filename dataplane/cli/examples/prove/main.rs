@@ -20,6 +20,7 @@ mod networks;
 mod node_set;
 mod proc;
 mod recover;
+mod rescale;
 mod silent;
 mod text;
 
@@ -68,6 +69,8 @@ enum Command {
     GroupMember(groups::member::Member),
     /// Recover groups that lost their majority, and return the lost replicas
     Recover(recover::Recover),
+    /// Grow a cluster from three nodes to five and shrink it again under a steady load
+    Rescale(rescale::Rescale),
     /// Compare Lograft with NATS JetStream in alternating rounds on this machine
     Compare(compare::CompareArgs),
     /// Upgrade a cluster under load from an old version to a new one, back, and up again
@@ -94,6 +97,7 @@ async fn main() -> Result<ExitCode> {
         Command::Footprint(footprint) => footprint.run(&prove).await,
         Command::Groups(groups) => groups.run(&prove).await,
         Command::Recover(recover) => recover.run(&prove).await,
+        Command::Rescale(rescale) => rescale.run(&prove).await,
         Command::GroupMember(member) => member.run().await,
         Command::Compare(args) => compare::run(args, &prove).await,
         Command::Compat(compat) => return compat.run(&prove).await,

@@ -94,13 +94,23 @@ impl NodeSet {
 
     /// The same with another number of nodes, configured as `lograft dev` does.
     pub(crate) fn of(program: &Path, folder: &Path, count: u32) -> Result<Self> {
+        Self::configured(program, folder, count, |_| {})
+    }
+
+    /// The same with another number of nodes and without limits of open files.
+    pub(crate) fn configured(
+        program: &Path,
+        folder: &Path,
+        count: u32,
+        configure: impl Fn(&mut Value),
+    ) -> Result<Self> {
         let this = Self {
             program: program.to_owned(),
             folder: folder.to_owned(),
             limits: None,
             nodes: Vec::new(),
         };
-        this.with_nodes(count, |_| {})
+        this.with_nodes(count, configure)
     }
 
     fn with_nodes(self, count: u32, configure: impl Fn(&mut Value)) -> Result<Self> {
@@ -170,6 +180,11 @@ impl NodeSet {
         let run = self.nodes[at].run.as_ref();
         run.map(|run| std::mem::take(&mut run.lock().ends))
             .unwrap_or_default()
+    }
+
+    /// Whether a node was started and not stopped.
+    pub(crate) fn is_started(&self, at: usize) -> bool {
+        self.nodes[at].run.is_some()
     }
 
     /// Process id of a node that runs.
