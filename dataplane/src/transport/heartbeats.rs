@@ -150,7 +150,7 @@ impl Heartbeats {
         Self { pool, me, peers }
     }
 
-    /// Sends a heartbeat of a group, in its recovery epoch, to a node; with others if there are any.
+    /// Sends a group's heartbeat in its recovery epoch to a node, with others if there are any.
     pub(super) async fn ask(
         self: Arc<Self>,
         (to, group, epoch): (NodeId, GroupId, RecoveryEpoch),
