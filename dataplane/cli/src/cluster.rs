@@ -127,7 +127,7 @@ pub(crate) struct RebalanceArgs {
     timeout: Duration,
 }
 
-/// What `lograft cluster rebalance` does instead of starting.
+/// Other actions of `lograft cluster rebalance` than to start.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct RebalanceAction {

@@ -820,9 +820,9 @@ pub const REBALANCE_DISK_FREE_MIN_PERCENT: u64 = 5;
 /// Interval at which a plan of which no step could be started is made again, unless the metadata
 /// change: a step can wait for a node that is away for long.
 pub const REBALANCE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
-/// Part of the time that a node may spend on plans, as a divisor: a plan for 100,000 partitions
-/// takes about half a second, and each move that ends asks for a new one.
-pub const REBALANCE_PLAN_TIME_DIVISOR: u32 = 8;
+/// Rest after a plan, in percent of the time that it took: a plan for 100,000 partitions takes
+/// about half a second, and each move that ends asks for a new one.
+pub const REBALANCE_PLAN_REST_PERCENT: u32 = 800;
 /// Maximum number of steps of a plan that a reply lists. It has the number of all of them.
 pub const REBALANCE_STEPS_SHOWN_MAX_COUNT: usize = 1000;
 /// Time that a removed node stays a learner of the meta group, so that it learns of its own

@@ -12,11 +12,11 @@
 //! 4. The numbers of preferred leaders of any two nodes differ by at most one, as far as the places
 //!    of the replicas permit.
 //!
-//! Every move keeps or lowers a potential: first the number of replicas in a wrong zone, then the
-//! sum of the squared numbers of replicas per node. The moves of a plan together lower it, or there
-//! are none. The same holds for changes of leaders and the sum of the squared numbers of preferred
-//! leaders. So the plan that is made after some of the steps does not undo them, and repeated plans
-//! end.
+//! Every move keeps or lowers a potential: first the sum of the squared numbers of replicas that
+//! each partition has in each zone, then the sum of the squared numbers of replicas per node. The
+//! moves of a plan together lower it, or there are none. The same holds for changes of leaders and
+//! the sum of the squared numbers of preferred leaders. So the plan that is made after some of the
+//! steps does not undo them, and repeated plans end.
 //!
 //! A plan is a function of its input alone. A new leader of the meta group makes the same plan as
 //! the one before it, and continues.

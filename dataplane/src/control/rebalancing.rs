@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lograft_core::limits::{
     DRAIN_COMMANDS_MAX_COUNT, REBALANCE_DISK_FREE_MIN_PERCENT, REBALANCE_MOVES_MAX_COUNT,
-    REBALANCE_MOVES_PER_NODE_MAX_COUNT, REBALANCE_PLAN_TIME_DIVISOR, REBALANCE_RETRY_INTERVAL,
+    REBALANCE_MOVES_PER_NODE_MAX_COUNT, REBALANCE_PLAN_REST_PERCENT, REBALANCE_RETRY_INTERVAL,
 };
 use lograft_core::metadata::{Command, Metadata, Node, Partition};
 use lograft_core::rebalance::{Layout, Participation, Plan, Step, plan};
@@ -27,7 +27,7 @@ use crate::exchange::NodeExchange;
 use crate::serving::meta_group::MetaHandle;
 use crate::serving::replica::ReplicaMap;
 
-/// What this node knows about the others. Cheap to clone.
+/// This node's knowledge of the others. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct NodeJudge {
     pub(crate) member: LocalMember,
@@ -208,7 +208,7 @@ pub(crate) struct PlanPace {
 impl PlanPace {
     /// After a plan that was made from `planned` and took `took`.
     fn after(planned: Arc<Metadata>, took: Duration, now: Instant) -> Self {
-        let rest = took * REBALANCE_PLAN_TIME_DIVISOR;
+        let rest = took * REBALANCE_PLAN_REST_PERCENT / 100;
         Self {
             planned,
             unchanged_due: now + rest.max(REBALANCE_RETRY_INTERVAL),

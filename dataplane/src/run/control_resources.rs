@@ -1,6 +1,6 @@
 //! The parts of a node that its control gets.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lograft_core::metadata::Metadata;
 use lograft_discovery::DiscoveryReader;
@@ -55,6 +55,7 @@ impl ControlResources {
             end_process: _,
         } = env;
         let peers = Arc::new(pool.clone());
+        let peers_of_node = OnceLock::new();
         let exchange = pool.exchange().clone();
         let parts = ControlParts {
             exchange,
@@ -74,7 +75,10 @@ impl ControlResources {
             fs,
             storage,
             transport: Arc::new(move |member, epoch| {
-                Arc::new(RaftPeers::new(pool.clone(), (member, epoch)))
+                // One for all groups: their heartbeats share calls. A process is the same member
+                // of the same cluster from the time it knows it until it ends.
+                let node = peers_of_node.get_or_init(|| RaftPeers::new(pool.clone(), member));
+                Arc::new(node.in_epoch(epoch))
             }),
             peers,
             clock,

@@ -34,7 +34,6 @@ use crate::recovery_epochs::Learned;
 pub(super) struct Heartbeats {
     pool: PeerPool,
     me: Member,
-    epoch: RecoveryEpoch,
     peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
 }
 
@@ -64,6 +63,7 @@ enum Dispatch<T> {
 /// A heartbeat and its waiting caller.
 struct Heartbeat {
     group: GroupId,
+    epoch: RecoveryEpoch,
     request: AppendRequest,
     /// Deadline of the caller.
     until: Instant,
@@ -144,21 +144,16 @@ impl Peer {
 }
 
 impl Heartbeats {
-    /// For a node that belongs to a cluster, in one recovery epoch.
-    pub(super) fn new(pool: PeerPool, (me, epoch): (Member, RecoveryEpoch)) -> Self {
+    /// For a node that belongs to a cluster.
+    pub(super) fn new(pool: PeerPool, me: Member) -> Self {
         let peers = Mutex::default();
-        Self {
-            pool,
-            me,
-            epoch,
-            peers,
-        }
+        Self { pool, me, peers }
     }
 
-    /// Sends a group's heartbeat to a node, with others if there are any.
+    /// Sends a group's heartbeat in its recovery epoch to a node, with others if there are any.
     pub(super) async fn ask(
         self: Arc<Self>,
-        (to, group): (NodeId, GroupId),
+        (to, group, epoch): (NodeId, GroupId, RecoveryEpoch),
         request: AppendRequest,
         timeout: Duration,
     ) -> Result<AppendReply, TransportError> {
@@ -167,6 +162,7 @@ impl Heartbeats {
         let (answer, answered) = oneshot::channel();
         let heartbeat = Heartbeat {
             group,
+            epoch,
             request,
             until,
             answer,
@@ -217,13 +213,8 @@ impl Heartbeats {
         let Some(until) = heartbeats.iter().map(|heartbeat| heartbeat.until).max() else {
             return;
         };
-        let (heartbeats, mut callers): (_, Callers) = heartbeats
-            .into_iter()
-            .map(|heartbeat| {
-                let caller = (heartbeat.group, Some(heartbeat.answer));
-                (self.to_proto(heartbeat.group, heartbeat.request), caller)
-            })
-            .unzip();
+        let (heartbeats, mut callers): (_, Callers) =
+            heartbeats.into_iter().map(Heartbeat::into_proto).unzip();
         let exchange = self.exchange(to, heartbeats, &mut callers);
         let Ok(Err(failure)) = tokio::time::timeout_at(until, exchange).await else {
             return;
@@ -233,14 +224,6 @@ impl Heartbeats {
         }
         for answer in callers.into_iter().filter_map(|(_, answer)| answer) {
             answer.send(Err(failure.error(to))).ok();
-        }
-    }
-
-    fn to_proto(&self, group: GroupId, request: AppendRequest) -> proto::Heartbeat {
-        proto::Heartbeat {
-            group_id: group.get(),
-            request: Some(convert::append_to_proto(request, None)),
-            recovery_epoch: self.epoch.get(),
         }
     }
 
@@ -304,6 +287,17 @@ impl Heartbeats {
             }
         }
         Ok(())
+    }
+}
+
+impl Heartbeat {
+    fn into_proto(self) -> (proto::Heartbeat, (GroupId, Option<Answer>)) {
+        let heartbeat = proto::Heartbeat {
+            group_id: self.group.get(),
+            request: Some(convert::append_to_proto(self.request, None)),
+            recovery_epoch: self.epoch.get(),
+        };
+        (heartbeat, (self.group, Some(self.answer)))
     }
 }
 

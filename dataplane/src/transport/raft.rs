@@ -40,14 +40,24 @@ pub struct RaftPeers {
 type Client = RaftServiceClient<Channel>;
 
 impl RaftPeers {
-    /// The transport of a node that belongs to a cluster, in one recovery epoch.
-    pub fn new(pool: PeerPool, (me, epoch): (Member, RecoveryEpoch)) -> Self {
-        let heartbeats = Arc::new(Heartbeats::new(pool.clone(), (me, epoch)));
+    /// The transport of a node that belongs to a cluster. The requests are in recovery epoch zero.
+    pub fn new(pool: PeerPool, me: Member) -> Self {
         Self {
+            heartbeats: Arc::new(Heartbeats::new(pool.clone(), me)),
             pool,
             me,
+            epoch: RecoveryEpoch::ZERO,
+        }
+    }
+
+    /// The transport of a replica in another recovery epoch. Its heartbeats share calls with those
+    /// of this one.
+    pub fn in_epoch(&self, epoch: RecoveryEpoch) -> Self {
+        Self {
             epoch,
-            heartbeats,
+            pool: self.pool.clone(),
+            heartbeats: Arc::clone(&self.heartbeats),
+            me: self.me,
         }
     }
 
@@ -151,8 +161,8 @@ impl PeerTransport for RaftPeers {
         request: AppendRequest,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<AppendReply, TransportError>> {
-        let heartbeats = Arc::clone(&self.heartbeats);
-        Box::pin(async move { heartbeats.ask((to, group), request, timeout).await })
+        let (heartbeats, epoch) = (Arc::clone(&self.heartbeats), self.epoch);
+        Box::pin(async move { heartbeats.ask((to, group, epoch), request, timeout).await })
     }
 
     fn vote(

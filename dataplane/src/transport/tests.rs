@@ -223,7 +223,7 @@ impl TestNode {
         book.send_modify(|book| drop(book.insert(node, address.into())));
 
         let pool = PeerPool::new(net, tls, metrics, exchange.clone(), book.subscribe());
-        let peers = Arc::new(RaftPeers::new(pool, (member, epoch)));
+        let peers = Arc::new(RaftPeers::new(pool, member).in_epoch(epoch));
         let (count, applied) = watch::channel(0);
         let raft = RaftGroup::start(
             GroupConfig {
@@ -427,16 +427,8 @@ async fn another_cluster_is_refused_by_id_and_by_ca() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let net = Arc::new(TcpNet);
         let pool = PeerPool::new(net, tls, metrics, exchange(), book.subscribe());
-        let peers = RaftPeers::new(
-            pool,
-            (
-                Member {
-                    cluster,
-                    node: NodeId(1),
-                },
-                RecoveryEpoch::ZERO,
-            ),
-        );
+        let node = NodeId(1);
+        let peers = RaftPeers::new(pool, Member { cluster, node });
         peers.vote(NodeId(2), GROUP, vote_request(), PATIENCE).await
     };
     ask(&ca, cluster()).await.unwrap();

@@ -7,8 +7,8 @@ use super::placement::Placement;
 use super::takers::Takers;
 use crate::assignment::mix;
 
-/// Number of nodes of a zone that are tried for a direct move. What they do not find, the search of
-/// chains finds.
+/// Number of nodes of a zone that are tried for a direct move. The search of chains finds the
+/// others.
 const TRIED_PER_ZONE_COUNT: usize = 4;
 
 /// The movable partitions of a node, in the order in which they are tried. Followers first: the

@@ -80,7 +80,7 @@ fn faults(placement: &Placement) -> u64 {
     movable.map(|item| placement.zone_faults(item) as u64).sum()
 }
 
-/// What nodes lose in total.
+/// Number of replicas or leaders that nodes lose in total.
 fn lost(before: &[u32], after: &[u32]) -> u64 {
     let each = before.iter().zip(after);
     each.map(|(before, after)| u64::from(before.saturating_sub(*after)))

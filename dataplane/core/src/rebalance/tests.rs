@@ -48,7 +48,7 @@ fn layout(zones: &[&str], partitions: &[&[u64]]) -> Layout {
 fn assert_not_worse(step: &Step, before: &Layout, after: &Layout) {
     let (old, new) = (potential(before), potential(after));
     let is_worse = match step {
-        Step::Move { .. } => (new.faults, new.replicas) > (old.faults, old.replicas),
+        Step::Move { .. } => (new.unevenness, new.replicas) > (old.unevenness, old.replicas),
         Step::Lead { .. } => new.leaders > old.leaders,
     };
     assert!(!is_worse, "{step:?}: {old:?} {new:?} of {before:?}");

@@ -106,8 +106,8 @@ pub(super) fn faults(layout: &Layout) -> u32 {
 /// The numbers that a plan lowers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Potential {
-    /// Replicas in a wrong zone.
-    pub(super) faults: u32,
+    /// How unevenly the replicas of the partitions are divided among the zones.
+    pub(super) unevenness: usize,
     /// The sum of the squared numbers of replicas of the nodes.
     pub(super) replicas: u64,
     /// The sum of the squared numbers of preferred leaders.
@@ -121,8 +121,10 @@ pub(super) fn potential(layout: &Layout) -> Potential {
             .map(|node| u64::from(count(layout, node.id.get())).pow(2))
             .sum()
     };
+    let partitions = layout.partitions.iter();
+    let uneven = partitions.map(|p| unevenness(layout, &p.replicas)).sum();
     Potential {
-        faults: faults(layout),
+        unevenness: uneven,
         replicas: squares(load_of),
         leaders: squares(leaders_of),
     }
