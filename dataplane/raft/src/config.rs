@@ -7,6 +7,8 @@ use lograft_core::limits::{
 };
 use lograft_core::{GroupId, NodeId, RecoveryEpoch};
 
+use crate::vote_fence::FenceStage;
+
 /// Heartbeat and election timing of a group.
 ///
 /// `election_min` must be above 2.2 times `heartbeat` and below `election_max`; otherwise
@@ -109,9 +111,8 @@ pub struct GroupConfig {
 /// How a replica starts in its group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupStart {
-    /// Fenced, because its disk is older than its promises: see
-    /// [`RaftGroup::fence`](crate::RaftGroup::fence).
-    pub is_fenced: bool,
+    /// The first stage of its fence: its disk may be older than its promises, or it joins.
+    pub fence: FenceStage,
     /// Without campaigns until [`RaftGroup::release`](crate::RaftGroup::release).
     pub is_held: bool,
 }

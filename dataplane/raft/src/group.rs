@@ -35,7 +35,7 @@ use crate::state_machine_adapter::{Raft, StateMachineAdapter};
 use crate::status::{GroupStatus, Role};
 use crate::transport::PeerTransport;
 use crate::types::Types;
-use crate::vote_fence::{FenceStage, VoteFence};
+use crate::vote_fence::VoteFence;
 
 pub use propose::{Committed, ProposeHandle};
 
@@ -85,12 +85,7 @@ impl RaftGroup {
     ) -> Result<Self, RaftError> {
         let group = config.group;
         let start = config.start;
-        let stage = if start.is_fenced {
-            FenceStage::Asking
-        } else {
-            FenceStage::Lifted
-        };
-        let fence = VoteFence::new(stage, start.is_held);
+        let fence = VoteFence::new(start.fence, start.is_held);
         let mut raft_config = raft_config(group, config.timing.of_turn(config.turn))?;
         raft_config.enable_elect = fence.may_campaign();
         let snapshots = Snapshots::default();
@@ -170,7 +165,7 @@ impl RaftGroup {
     /// Fails with [`RaftError::AlreadyInitialized`] if this replica has a log or a vote,
     /// [`RaftError::NotAmongVoters`], [`RaftError::Fenced`] or [`RaftError::Stopped`].
     pub async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), RaftError> {
-        self.inner.fence.check_lifted()?;
+        self.check_fence()?;
         self.inner
             .raft
             .initialize(voters)

@@ -86,6 +86,8 @@ pub struct GroupStatus {
     pub joint: Option<BTreeSet<NodeId>>,
     /// The members that receive the log and do not vote.
     pub learners: BTreeSet<NodeId>,
+    /// The entry of this membership.
+    pub membership: Option<LogId>,
     /// Whether this membership is committed.
     pub membership_committed: bool,
     /// The last entry of the log.
@@ -125,6 +127,14 @@ impl GroupStatus {
             .filter(|(node, _)| is_candidate(**node))
             .min_by_key(|(node, follower)| (follower.lag, **node))
             .map(|(node, _)| *node)
+    }
+
+    /// Whether `node` has the entry of the membership, so that it knows of all former ones that they
+    /// have ended. Always false on a replica that is not the leader, which does not know.
+    pub fn has_joined(&self, node: NodeId) -> bool {
+        let follower = self.followers.get(&node);
+        let matched = follower.and_then(|follower| follower.matched);
+        self.is_leader() && matched >= self.membership
     }
 
     /// Whether `node` is a member that is at most `lag_max` entries behind the leader. Always false

@@ -1,4 +1,5 @@
-//! The fence of a replica whose disk is older than what the replica has promised.
+//! The fence of a replica whose disk is older than what the replica has promised, and of one that
+//! joins a group.
 //!
 //! A replica promises two things: it votes once in a term, and it keeps what it has acknowledged.
 //! A disk that was restored from a copy has forgotten some of these promises. If such a replica
@@ -21,6 +22,21 @@
 //! replica, and that voter accepts no leader of a term below its own. So the log of the confirmed
 //! leader contains everything that was committed with the help of this replica, and the replica has
 //! it all when its log has reached the target.
+//!
+//! # A replica that joins
+//!
+//! A new replica of a group gets the log from its first entry on, and with it all memberships that
+//! the group has ever had. In some of them this node can be a voter: its former replica left the
+//! group and was deleted. Until it has the entry that added it, the replica would take an old
+//! membership for the current one. One that was the only voter then would elect itself and lead a
+//! prefix of the log; the records behind it would be lost, although all disks are intact. The
+//! group cannot prevent that: no voter of the old membership has to be asked.
+//!
+//! So it starts fenced too. A confirmed leader names the entry of the membership that added it as
+//! a learner. In that membership and in the one before it, it is no voter, and in all later ones
+//! it is a voter only with its own log as a part of the majority. So the fence is lifted as soon
+//! as the log on disk has reached that entry. The leader makes no replica a voter before that (see
+//! `GroupStatus::has_joined`), so a voter that joined is never fenced for long.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +54,9 @@ pub enum FenceStage {
     Asking,
     /// It takes entries, and neither votes nor leads until its log on disk has reached this entry.
     CatchingUp(LogId),
+    /// It joins the group. It takes entries once a confirmed leader has named the entry that added
+    /// it, and votes and leads once its log on disk has reached that entry.
+    Joining(Option<LogId>),
 }
 
 impl FenceStage {
@@ -48,7 +67,12 @@ impl FenceStage {
 
     /// Whether the replica may take and acknowledge entries.
     pub const fn takes_entries(self) -> bool {
-        !matches!(self, Self::Asking)
+        !matches!(self, Self::Asking | Self::Joining(None))
+    }
+
+    /// Whether the disk is older than the promises of the replica.
+    pub const fn is_disk_older(self) -> bool {
+        matches!(self, Self::Asking | Self::CatchingUp(_))
     }
 
     /// Whether a log whose last entry on disk is `flushed` has everything that the replica may have
@@ -59,7 +83,7 @@ impl FenceStage {
     // high its index: it may be a leftover that no leader has checked yet.
     pub fn is_caught_up(self, flushed: Option<LogId>) -> bool {
         match (self, flushed) {
-            (Self::CatchingUp(target), Some(flushed)) => {
+            (Self::CatchingUp(target) | Self::Joining(Some(target)), Some(flushed)) => {
                 flushed.term >= target.term && flushed.index >= target.index
             }
             _ => false,
@@ -106,8 +130,10 @@ impl VoteFence {
     /// Names the target, if the replica is still asking for it.
     pub(crate) fn set_target(&self, target: LogId) {
         let mut state = self.lock();
-        if state.stage == FenceStage::Asking {
-            state.stage = FenceStage::CatchingUp(target);
+        match state.stage {
+            FenceStage::Asking => state.stage = FenceStage::CatchingUp(target),
+            FenceStage::Joining(None) => state.stage = FenceStage::Joining(Some(target)),
+            FenceStage::Lifted | FenceStage::CatchingUp(_) | FenceStage::Joining(Some(_)) => {}
         }
     }
 
@@ -156,6 +182,20 @@ mod tests {
         assert!(fence.stage().is_lifted(), "an answer that is late");
         fence.hold(true);
         assert!(!fence.may_campaign() && fence.stage().is_lifted());
+    }
+
+    #[test]
+    fn a_replica_that_joins_waits_for_the_entry_that_added_it() {
+        let fence = VoteFence::new(FenceStage::Joining(None), false);
+        assert!(!fence.stage().takes_entries() && !fence.may_campaign());
+        assert!(!fence.stage().is_caught_up(Some(id(99, 99))), "no target");
+        fence.set_target(id(4, 10));
+        assert!(fence.stage().takes_entries() && !fence.may_campaign());
+        assert!(!fence.stage().is_disk_older());
+        assert!(!fence.stage().is_caught_up(Some(id(4, 9))));
+        assert!(fence.stage().is_caught_up(Some(id(4, 10))));
+        fence.set_target(id(1, 1));
+        assert_eq!(fence.stage(), FenceStage::Joining(Some(id(4, 10))));
     }
 
     /// A history of a group of three, as far as it concerns one replica: the entries of the

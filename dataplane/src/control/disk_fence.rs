@@ -1,6 +1,6 @@
 //! Fences the groups of this node while its disk is older than its promises, and lifts the fence
 //! of each group once the others have caught it up. The rules of the fence itself are in
-//! `lograft_raft`'s `vote_fence`.
+//! `lograft_raft`'s `vote_fence`. Replicas that join their group take the same way.
 //!
 //! Found by the incarnation: another node has seen a newer one of this node, or the same number of
 //! another process. Then, in this order, so that a crash in between repeats it:
@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 use lograft_core::limits::{
     CATCH_UP_TARGET_MAX, CATCH_UP_TARGETS_MAX_COUNT, DISK_FENCE_INTERVAL, DISK_FENCE_MIN,
     FENCED_PROGRESS_MAX, INCARNATION_ANSWERS_INTERVAL, INCARNATION_ANSWERS_MAX,
-    INCARNATION_INTERVAL,
+    INCARNATION_INTERVAL, JOINING_INTERVAL,
 };
 use lograft_core::metadata::Metadata;
 use lograft_core::{
@@ -67,6 +67,8 @@ pub(crate) struct DiskFence {
     progress: BTreeMap<GroupId, (Option<LogId>, Instant)>,
     /// Since when a group is seen fenced.
     fenced_since: BTreeMap<GroupId, Instant>,
+    /// Whether a replica waits for the entry that adds it.
+    is_joining: bool,
 }
 
 /// The term and the end of the log of a replica: they change with each vote and each entry.
@@ -99,6 +101,7 @@ impl DiskFence {
             recorded: None,
             progress: BTreeMap::new(),
             fenced_since: BTreeMap::new(),
+            is_joining: false,
         }
     }
 
@@ -119,9 +122,15 @@ impl DiskFence {
             self.check_heard().await;
             self.record().await;
             self.check_groups().await;
+            let interval = if self.is_joining {
+                JOINING_INTERVAL
+            } else {
+                DISK_FENCE_INTERVAL
+            };
             tokio::select! {
                 changed = heard.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(DISK_FENCE_INTERVAL) => {}
+                () = self.parts.marks.wait_joining() => {}
+                () = tokio::time::sleep(interval) => {}
             }
         }
     }
@@ -255,7 +264,16 @@ impl DiskFence {
                 FenceStage::Lifted => {
                     self.progress.remove(&group);
                     self.fenced_since.remove(&group);
+                    // It was asked to vote or to lead, and did so.
+                    if self.parts.marks.is_joining(group) {
+                        self.parts.lift_caught_up(raft).await;
+                    }
                 }
+                FenceStage::Joining(None) => asking.push(raft),
+                FenceStage::Joining(Some(_)) if raft.is_caught_up_to_target() => {
+                    self.parts.lift_caught_up(raft).await;
+                }
+                FenceStage::Joining(Some(_)) => {}
                 FenceStage::Asking => {
                     self.fenced_since.entry(group).or_insert(now);
                     asking.push(raft);
@@ -272,9 +290,11 @@ impl DiskFence {
             }
         }
         let parts = &self.parts;
-        futures_util::stream::iter(asking)
+        futures_util::stream::iter(&asking)
             .for_each_concurrent(CATCH_UP_TARGETS_MAX_COUNT, |raft| parts.ask(raft))
             .await;
+        let is_joining = |raft: &&&RaftGroup| matches!(raft.fence_stage(), FenceStage::Joining(_));
+        self.is_joining = asking.iter().any(|raft| is_joining(&raft));
     }
 
     /// Asks again if the replica has got nothing for a while: the leader that named the target may
@@ -296,7 +316,9 @@ impl DiskFence {
         let marked = self.parts.marks.fenced();
         let is_enforced = is_enforced(&self.parts.view.load()) == Some(true);
         let counts = |raft: &&RaftGroup| is_enforced || marked.contains(&raft.group());
-        let fenced = rafts.iter().filter(|raft| !raft.fence_stage().is_lifted());
+        let fenced = rafts
+            .iter()
+            .filter(|raft| raft.fence_stage().is_disk_older());
         let fenced = fenced.filter(counts);
         let state = DiskState {
             fenced_count: fenced.count() as u64,
@@ -358,8 +380,14 @@ impl DiskFenceParts {
     async fn ask(&self, raft: &RaftGroup) {
         let group = raft.group();
         let candidates = self.candidates(raft);
-        // A majority of the whole group; this replica does not count towards it.
-        let majority = majority_of(candidates.len() + 1);
+        let joins = raft.fence_stage() == FenceStage::Joining(None);
+        // A majority of the whole group; this replica does not count towards it. One that joins has
+        // promised nothing, so it needs only the leader's answer.
+        let answers_min = if joins {
+            1
+        } else {
+            majority_of(candidates.len() + 1)
+        };
         let asks = candidates.into_iter().filter_map(|node| {
             let route = self.member.route_to(node)?;
             Some(
@@ -375,13 +403,31 @@ impl DiskFenceParts {
             }
         }
         // They have seen this process, and count no promise of another one on a copy of its disk.
-        if targets.len() < majority {
+        if targets.len() < answers_min {
             return;
         }
         // The newest leader, should two think that they lead.
-        if let Some(target) = targets.into_iter().flatten().max() {
-            info!(%group, %target, "fenced replica is catching up");
-            raft.set_catch_up_target(target);
+        let Some(target) = targets.into_iter().flatten().max() else {
+            return;
+        };
+        if joins {
+            return self.let_join(raft, target).await;
+        }
+        info!(%group, %target, "fenced replica is catching up");
+        raft.set_catch_up_target(target);
+    }
+
+    /// Lets a replica that joins take entries. First its target is recorded: once it is a voter,
+    /// there may be no other one to ask.
+    async fn let_join(&self, raft: &RaftGroup, target: LogId) {
+        let group = raft.group();
+        match self.marks.set_target(group, target).await {
+            Ok(true) => raft.set_catch_up_target(target),
+            Ok(false) => {}
+            Err(error) => {
+                let error = error_chain(&error);
+                warn!(%group, error, "cannot record the entry that adds a replica, will retry");
+            }
         }
     }
 
@@ -399,10 +445,11 @@ impl DiskFenceParts {
     async fn lift_caught_up(&self, raft: &RaftGroup) {
         let group = raft.group();
         match self.marks.lift(group).await {
-            Ok(()) => {
+            Ok(()) if raft.fence_stage().is_disk_older() => {
                 raft.lift_fence();
                 info!(%group, "fenced replica has caught up and votes again");
             }
+            Ok(()) => raft.lift_fence(),
             Err(error) => {
                 let error = error_chain(&error);
                 warn!(%group, error, "cannot lift the fence of a replica, will retry");

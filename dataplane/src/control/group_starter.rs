@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lograft_core::{GroupId, NodeId, RecoveryEpoch};
 use lograft_raft::{
-    ElectionTurn, GroupConfig, GroupStart, PeerTransport, RaftError, RaftGroup, RaftTiming,
-    StateMachine,
+    ElectionTurn, FenceStage, GroupConfig, GroupStart, PeerTransport, RaftError, RaftGroup,
+    RaftTiming, StateMachine,
 };
 use lograft_storage::GroupLog;
 use tokio::sync::{Notify, watch};
@@ -16,7 +16,7 @@ use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
 use crate::incarnation::Incarnations;
-use crate::incarnation::group_marks::GroupMarks;
+use crate::incarnation::group_marks::{GroupMarks, Opening};
 use crate::recovery_epochs::RecoveryEpochs;
 use crate::state_machine::MetaView;
 
@@ -44,6 +44,8 @@ pub(crate) struct OpenedLog {
     pub(crate) log: GroupLog,
     /// Whether it is empty although its group has started: its folder may have been lost.
     pub(crate) is_unexpectedly_empty: bool,
+    /// Whether it is empty because the replica is a new one of a group that has started.
+    pub(crate) joins: bool,
 }
 
 impl GroupStarter {
@@ -57,7 +59,7 @@ impl GroupStarter {
         machine: Box<dyn StateMachine>,
     ) -> Result<RaftGroup, RaftError> {
         let start = GroupStart {
-            is_fenced: self.is_fenced(group, &opened).await,
+            fence: self.first_stage(group, &opened).await,
             is_held: !*self.released.borrow(),
         };
         let log = opened.log;
@@ -78,24 +80,35 @@ impl GroupStarter {
         Ok(raft)
     }
 
-    /// Marks the group as opened, before its first vote. Returns whether it is fenced.
-    async fn is_fenced(&self, group: GroupId, opened: &OpenedLog) -> bool {
-        let is_lost = opened.is_unexpectedly_empty && self.marks.is_known(group);
-        if is_lost {
+    /// Marks the group as opened, before its first vote. Returns the first stage of its fence.
+    async fn first_stage(&self, group: GroupId, opened: &OpenedLog) -> FenceStage {
+        let opening = if opened.joins {
+            Opening::Joins
+        } else if opened.is_unexpectedly_empty && self.marks.is_known(group) {
             error!(
                 %group,
                 "replica folder is missing: it does not vote until the others have caught it up"
             );
-        }
-        let marked = self.marks.open(group, is_lost).await;
-        let is_fenced = marked.unwrap_or_else(|error| {
+            Opening::Lost
+        } else {
+            Opening::AsMarked
+        };
+        let marked = self.marks.open(group, opening).await;
+        let stage = marked.unwrap_or_else(|error| {
             let error = error_chain(&error);
             warn!(%group, error, "cannot mark the group as opened");
-            is_lost
+            match opening {
+                Opening::AsMarked => FenceStage::Lifted,
+                Opening::Lost => FenceStage::Asking,
+                Opening::Joins => FenceStage::Joining(None),
+            }
         });
         // Before the metadata are replayed, what others have seen counts.
         let is_ignored = is_enforced(&self.view.load()) == Some(false);
-        is_fenced || (self.known.heard().is_some() && !is_ignored)
+        if self.known.heard().is_some() && !is_ignored {
+            return FenceStage::Asking;
+        }
+        stage
     }
 
     fn release_later(&self, raft: RaftGroup) {

@@ -143,7 +143,7 @@ impl NodeReporter {
             ..Sample::default()
         };
         let meta = self.replicas.meta();
-        let is_fenced = |raft: &RaftGroup| !raft.fence_stage().is_lifted();
+        let is_fenced = |raft: &RaftGroup| raft.fence_stage().is_disk_older();
         sample.fenced_count += usize::from(meta.is_some_and(|meta| is_fenced(&meta.raft)));
         for replica in self.replicas.all().values() {
             sample.fenced_count += usize::from(is_fenced(&replica.raft));

@@ -65,7 +65,7 @@ impl OlderDisk {
         }
         let fenced = self.replicas.rafts().into_iter().filter(|raft| {
             let is_asked = group.is_none_or(|group| group == raft.group());
-            is_asked && !raft.fence_stage().is_lifted()
+            is_asked && raft.fence_stage().is_disk_older()
         });
         let mut accepted = Vec::new();
         for raft in fenced.collect::<Vec<_>>() {

@@ -10,6 +10,7 @@ use lograft_core::limits::{
     COORDINATOR_SEGMENT_MAX_BYTES, CORRUPT_COPIES_MAX_BYTES, RECONCILE_RETRY_INTERVAL,
     REPLICAS_OPENING_MAX_COUNT,
 };
+use lograft_core::metadata::Partition;
 use lograft_core::{DiskMark, GroupId, PartitionState};
 use lograft_raft::{RaftError, StateMachine};
 use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Storage};
@@ -126,7 +127,7 @@ impl Reconciler {
     async fn recover(&self, me: Member, assigned: Assigned) {
         let group = assigned.group;
         self.close(group).await;
-        let Some(opened) = self.open_log(&assigned).await else {
+        let Some(opened) = self.open_log(me, &assigned).await else {
             return;
         };
         let recovered = self
@@ -151,7 +152,7 @@ impl Reconciler {
             let error = error_chain(&error);
             return warn!(%group, error, "cannot store the recovery epoch, will retry");
         }
-        let Some(opened) = self.open_log(&assigned).await else {
+        let Some(opened) = self.open_log(me, &assigned).await else {
             return;
         };
         let Assigned {
@@ -180,8 +181,12 @@ impl Reconciler {
             topic: topic.into(),
             partition,
         };
+        let is_joining = !raft.fence_stage().is_lifted();
         let replica = Replica::new(key, raft, log, (state, groups));
         self.replicas.insert(&Arc::new(replica));
+        if is_joining {
+            self.groups.marks.notify_joining();
+        }
         self.wake.notify_one();
     }
 
@@ -200,7 +205,7 @@ impl Reconciler {
         }
     }
 
-    async fn open_log(&self, assigned: &Assigned) -> Option<OpenedLog> {
+    async fn open_log(&self, me: Member, assigned: &Assigned) -> Option<OpenedLog> {
         let Assigned {
             group,
             epoch: _,
@@ -236,6 +241,7 @@ impl Reconciler {
             log,
             // A replica that is repaired was evicted before, and starts empty.
             is_unexpectedly_empty: recovered.created && !is_repaired && self.has_started(*group),
+            joins: recovered.created && self.has_started(*group) && self.is_added(me, *group),
         })
     }
 
@@ -246,6 +252,17 @@ impl Reconciler {
             && metadata
                 .group(group)
                 .is_some_and(|place| place.partition.started)
+    }
+
+    /// Whether the metadata add this node to the group: it has no replica yet, or was evicted.
+    fn is_added(&self, me: Member, group: GroupId) -> bool {
+        let metadata = self.view.load();
+        metadata.group(group).is_some_and(|place| {
+            let Partition {
+                replicas, repair, ..
+            } = place.partition;
+            !replicas.contains(&me.node) || repair.is_some_and(|repair| repair.node == me.node)
+        })
     }
 
     fn cannot_open(&self, assigned: &Assigned, error: &OpenError) {

@@ -26,6 +26,10 @@ pub(crate) fn leading(node: u64, voters: &[u64]) -> GroupStatus {
         voters: ids(voters),
         joint: None,
         learners: ids(&[]),
+        membership: Some(LogId {
+            term: Term(1),
+            index: LogIndex(0),
+        }),
         membership_committed: true,
         last,
         committed: last,

@@ -5,8 +5,8 @@
 //! that is missing later is found: without the mark, the group would start empty, and its replica
 //! would vote as if it never had. A removed group leaves the file.
 //!
-//! One line for each group: its id and `open` or `fenced`; then a line with the CRC-32C of the
-//! lines before it. There are two files with the same bytes, so that one flipped byte costs
+//! One line for each group: its id and `open`, `fenced`, `joining` or `joining <term> <index>`; then
+//! a line with the CRC-32C of the lines before it. There are two files with the same bytes, so that one flipped byte costs
 //! nothing; the copy is written first. If both are damaged, every group with a folder counts as
 //! fenced: which of them were is not known.
 
@@ -15,9 +15,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use lograft_core::GroupId;
+use lograft_core::{GroupId, LogId, LogIndex, Term};
+use lograft_raft::FenceStage;
 use lograft_storage::{Fs, Storage};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tracing::warn;
 
 use super::{IncarnationError, with_checksum, without_checksum};
@@ -32,6 +33,19 @@ const COPY: &str = "groups_opened.copy";
 enum Mark {
     Open,
     Fenced,
+    /// It joins its group: not before it has the entry that added it, once that is known.
+    Joining(Option<LogId>),
+}
+
+/// How a group is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// As it was marked before, or for the first time.
+    AsMarked,
+    /// Its folder is missing although it was opened before: it is fenced from now on.
+    Lost,
+    /// As a new replica of a group that has started: it joins.
+    Joins,
 }
 
 type Marks = BTreeMap<GroupId, Mark>;
@@ -47,6 +61,8 @@ struct Inner {
     marks: ArcSwap<Marks>,
     /// Held during a change.
     changing: Mutex<()>,
+    /// Notified when a replica that joins runs.
+    joining: Notify,
 }
 
 impl GroupMarks {
@@ -98,6 +114,7 @@ impl GroupMarks {
             files,
             marks: ArcSwap::from_pointee(marks),
             changing: Mutex::default(),
+            joining: Notify::new(),
         })))
     }
 
@@ -113,21 +130,61 @@ impl GroupMarks {
         fenced.map(|(group, _)| *group).collect()
     }
 
-    /// Marks a group before its first use. Returns whether it is fenced. `is_lost`: its folder is
-    /// missing although it was opened before, so it is fenced from now on.
+    /// Whether the group is marked as one that joins.
+    pub(crate) fn is_joining(&self, group: GroupId) -> bool {
+        matches!(self.stage(group), FenceStage::Joining(_))
+    }
+
+    /// The stage at which the fence of a group starts.
+    fn stage(&self, group: GroupId) -> FenceStage {
+        match self.0.marks.load().get(&group) {
+            None | Some(Mark::Open) => FenceStage::Lifted,
+            Some(Mark::Fenced) => FenceStage::Asking,
+            Some(Mark::Joining(target)) => FenceStage::Joining(*target),
+        }
+    }
+
+    /// Marks a group before its first use. Returns the stage at which its fence starts.
     pub(crate) async fn open(
         &self,
         group: GroupId,
-        is_lost: bool,
-    ) -> Result<bool, IncarnationError> {
+        opening: Opening,
+    ) -> Result<FenceStage, IncarnationError> {
         self.change(move |marks| {
             let mark = marks.entry(group).or_insert(Mark::Open);
-            if is_lost {
-                *mark = Mark::Fenced;
+            match opening {
+                Opening::AsMarked => {}
+                Opening::Lost => *mark = Mark::Fenced,
+                Opening::Joins => *mark = Mark::Joining(None),
             }
         })
         .await?;
-        Ok(self.fenced().contains(&group))
+        Ok(self.stage(group))
+    }
+
+    /// Records the entry that added a group that joins. Returns false if it does not join any more.
+    pub(crate) async fn set_target(
+        &self,
+        group: GroupId,
+        target: LogId,
+    ) -> Result<bool, IncarnationError> {
+        self.change(move |marks| {
+            if let Some(mark @ Mark::Joining(None)) = marks.get_mut(&group) {
+                *mark = Mark::Joining(Some(target));
+            }
+        })
+        .await?;
+        Ok(self.stage(group) == FenceStage::Joining(Some(target)))
+    }
+
+    /// Notifies that a replica that joins runs.
+    pub(crate) fn notify_joining(&self) {
+        self.0.joining.notify_one();
+    }
+
+    /// Waits for that.
+    pub(crate) async fn wait_joining(&self) {
+        self.0.joining.notified().await;
     }
 
     /// Fences these groups and all that are known.
@@ -181,8 +238,12 @@ impl GroupMarks {
 fn encode(marks: &Marks) -> String {
     let lines = marks.iter().map(|(group, mark)| {
         let mark = match mark {
-            Mark::Open => "open",
-            Mark::Fenced => "fenced",
+            Mark::Open => "open".to_owned(),
+            Mark::Fenced => "fenced".to_owned(),
+            Mark::Joining(None) => "joining".to_owned(),
+            Mark::Joining(Some(LogId { term, index })) => {
+                format!("joining {} {}", term.get(), index.get())
+            }
         };
         format!("{} {mark}\n", group.get())
     });
@@ -193,9 +254,14 @@ fn decode(bytes: &[u8]) -> Option<Marks> {
     let text = without_checksum(bytes)?;
     let marks = text.lines().map(|line| {
         let (group, mark) = line.split_once(' ')?;
-        let mark = match mark {
-            "open" => Mark::Open,
-            "fenced" => Mark::Fenced,
+        let mark = match mark.split(' ').collect::<Vec<_>>()[..] {
+            ["open"] => Mark::Open,
+            ["fenced"] => Mark::Fenced,
+            ["joining"] => Mark::Joining(None),
+            ["joining", term, index] => {
+                let (term, index) = (Term(term.parse().ok()?), LogIndex(index.parse().ok()?));
+                Mark::Joining(Some(LogId { term, index }))
+            }
             _ => return None,
         };
         Some((GroupId(group.parse().ok()?), mark))
@@ -219,16 +285,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let marks = marks_in(dir.path(), &[1]);
         assert!(!marks.is_known(GroupId(1)), "an upgrade: nothing is fenced");
-        assert!(!marks.open(GroupId(1), false).await.unwrap());
-        assert!(!marks.open(GroupId(2), false).await.unwrap());
-        assert!(
-            marks.open(GroupId(2), true).await.unwrap(),
-            "its folder is lost"
-        );
+        let open = async |marks: &GroupMarks, group, opening| {
+            marks.open(GroupId(group), opening).await.unwrap()
+        };
+        let (lifted, asking) = (FenceStage::Lifted, FenceStage::Asking);
+        assert_eq!(open(&marks, 1, Opening::AsMarked).await, lifted);
+        assert_eq!(open(&marks, 2, Opening::AsMarked).await, lifted);
+        assert_eq!(open(&marks, 2, Opening::Lost).await, asking);
         let marks = marks_in(dir.path(), &[]);
         assert!(marks.is_known(GroupId(1)));
         assert_eq!(marks.fenced(), [GroupId(2)].into());
-        assert!(marks.open(GroupId(2), false).await.unwrap());
+        assert_eq!(open(&marks, 2, Opening::AsMarked).await, asking);
         marks.lift(GroupId(2)).await.unwrap();
         marks.fence_all([GroupId(3)]).await.unwrap();
         marks.forget(GroupId(1)).await.unwrap();
@@ -238,10 +305,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_replica_that_joins_still_does_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (group, target) = (
+            GroupId(7),
+            LogId {
+                term: Term(3),
+                index: LogIndex(41),
+            },
+        );
+        let marks = marks_in(dir.path(), &[]);
+        assert!(!marks.set_target(group, target).await.unwrap(), "unknown");
+        let joins = marks.open(group, Opening::Joins).await.unwrap();
+        assert_eq!(joins, FenceStage::Joining(None));
+        let marks = marks_in(dir.path(), &[]);
+        assert!(marks.is_joining(group) && marks.fenced().is_empty());
+        assert!(marks.set_target(group, target).await.unwrap());
+        let other = LogId {
+            index: LogIndex(50),
+            ..target
+        };
+        assert!(!marks.set_target(group, other).await.unwrap(), "it has one");
+        let marks = marks_in(dir.path(), &[]);
+        let opened = marks.open(group, Opening::AsMarked).await.unwrap();
+        assert_eq!(opened, FenceStage::Joining(Some(target)));
+        marks.lift(group).await.unwrap();
+        assert!(!marks_in(dir.path(), &[]).is_joining(group));
+    }
+
+    #[tokio::test]
     async fn damage_fences_all_groups_with_a_folder() {
         let dir = tempfile::tempdir().unwrap();
         let marks = marks_in(dir.path(), &[]);
-        marks.open(GroupId(1), false).await.unwrap();
+        marks.open(GroupId(1), Opening::AsMarked).await.unwrap();
         let [file, copy] = [FILE, COPY].map(|name| dir.path().join(name));
         let whole = std::fs::read(&file).unwrap();
         for at in 0..whole.len() {

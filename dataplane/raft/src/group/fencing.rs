@@ -1,5 +1,5 @@
-//! Fencing a replica whose disk is older than its promises, and lifting the fence. See
-//! [`crate::vote_fence`].
+//! Fencing a replica whose disk is older than its promises, or which joins, and lifting the fence.
+//! See [`crate::vote_fence`].
 
 use lograft_core::{LogId, NodeId};
 
@@ -23,7 +23,9 @@ impl RaftGroup {
         self.inner.fence.stage()
     }
 
-    /// Lets a fenced replica take entries up to `target`, which the confirmed leader has named.
+    /// Lets a fenced replica take entries up to `target`, which the confirmed leader has named. That
+    /// of a replica that joins MUST be recorded durably before: once it is a voter, there may be no
+    /// other one to ask.
     pub fn set_catch_up_target(&self, target: LogId) {
         self.inner.fence.set_target(target);
     }
@@ -48,6 +50,17 @@ impl RaftGroup {
         self.update_campaigns();
     }
 
+    /// Fails with [`RaftError::Fenced`] unless the replica may vote, campaign and lead. One that
+    /// joins may do so from the moment at which it has the entry that added it: its leader may hand
+    /// over to it at once.
+    pub(super) fn check_fence(&self) -> Result<(), RaftError> {
+        let is_joining = matches!(self.fence_stage(), FenceStage::Joining(_));
+        if is_joining && self.is_caught_up_to_target() {
+            self.lift_fence();
+        }
+        self.inner.fence.check_lifted()
+    }
+
     /// Allows the campaigns of a replica that was started without them.
     pub fn release(&self) {
         self.inner.fence.hold(false);
@@ -55,14 +68,15 @@ impl RaftGroup {
     }
 
     /// The end of this leader's log, once a majority has confirmed the leadership after the call:
-    /// the target of the fenced replica on `node`.
+    /// the target of the fenced replica on `node`. For a learner it is the entry of the membership:
+    /// what the node has promised before it became a learner counts no more.
     ///
     /// Fails with [`RaftError::NotMember`] if the committed membership does not include the node:
     /// one that was removed meanwhile does not return by being caught up. Also fails with
     /// [`RaftError::NotLeader`], [`RaftError::NoQuorum`], [`RaftError::Fenced`] or
     /// [`RaftError::Stopped`].
     pub async fn catch_up_target(&self, node: NodeId) -> Result<LogId, RaftError> {
-        self.inner.fence.check_lifted()?;
+        self.check_fence()?;
         let status = self.status();
         let not_leader = RaftError::NotLeader {
             leader: status.leader,
@@ -83,7 +97,8 @@ impl RaftGroup {
         if self.status().term != status.term {
             return Err(not_leader);
         }
-        Ok(last)
+        let is_learner = status.learners.contains(&node);
+        Ok(status.membership.filter(|_| is_learner).unwrap_or(last))
     }
 
     fn update_campaigns(&self) {

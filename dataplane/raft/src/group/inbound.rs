@@ -98,7 +98,7 @@ impl RaftGroup {
     /// Handles a candidate's vote or pre-vote request. Fails with [`RaftError::Fenced`] or
     /// [`RaftError::Stopped`].
     pub async fn on_vote(&self, request: VoteRequest) -> Result<VoteReply, RaftError> {
-        self.inner.fence.check_lifted()?;
+        self.check_fence()?;
         // openraft answers a granted vote only after `LogStore::save_vote` has flushed it. A
         // pre-vote changes nothing and is not written.
         let pre_vote = request.pre_vote;
@@ -156,7 +156,7 @@ impl RaftGroup {
         &self,
         request: TransferRequest,
     ) -> Result<TransferReply, RaftError> {
-        self.inner.fence.check_lifted()?;
+        self.check_fence()?;
         let request = transfer_to_raft(request);
         match self.inner.raft.handle_transfer_leader(request).await {
             Ok(reply) => Ok(transfer_reply_from_raft(&reply)),

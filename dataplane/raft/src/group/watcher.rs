@@ -73,6 +73,11 @@ impl StatusSource {
             voters: membership.voters,
             joint: membership.joint,
             learners: membership.learners,
+            membership: server
+                .membership_config
+                .log_id()
+                .as_ref()
+                .map(log_id_from_raft),
             membership_committed: server.membership_config.log_id()
                 == server.committed_membership_config.log_id(),
             last,

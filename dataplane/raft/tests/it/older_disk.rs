@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::cluster::{Cluster, batch, eventually, nodes, until};
 
 const FENCED: GroupStart = GroupStart {
-    is_fenced: true,
+    fence: FenceStage::Asking,
     is_held: false,
 };
 
@@ -247,7 +247,7 @@ async fn the_only_replica_neither_leads_nor_writes_while_it_is_fenced() {
     // Held at the start, until the node has asked the others.
     cluster.crash(node).await;
     cluster.next_start = GroupStart {
-        is_fenced: false,
+        fence: FenceStage::Lifted,
         is_held: true,
     };
     cluster.start(node).await;

@@ -85,8 +85,11 @@ pub(crate) fn next_step(
         return Some(Step::AddLearner(*node));
     }
     // A voter that is far behind counts for the majority and cannot acknowledge: the group would
-    // stop until it has caught up.
-    if added().all(|node| status.is_caught_up(*node, REASSIGNMENT_LAG_MAX_COUNT)) {
+    // stop until it has caught up. One that has not joined does not vote.
+    let can_vote = |node: &NodeId| {
+        status.is_caught_up(*node, REASSIGNMENT_LAG_MAX_COUNT) && status.has_joined(*node)
+    };
+    if added().all(can_vote) {
         return Some(towards(&goal));
     }
     Some(Step::Wait)
@@ -194,6 +197,11 @@ mod tests {
         caught_up(&mut status, 4, REASSIGNMENT_LAG_MAX_COUNT + 1);
         assert_eq!(step(&moving, &status), Some(Step::Wait), "still behind");
         caught_up(&mut status, 4, REASSIGNMENT_LAG_MAX_COUNT);
+        let first = status.membership;
+        status.membership = status.last;
+        let without = "without the entry that added it, it does not vote";
+        assert_eq!(step(&moving, &status), Some(Step::Wait), "{without}");
+        status.membership = first;
         let goal: BTreeSet<NodeId> = ids(&[1, 2, 4]);
         assert_eq!(
             step(&moving, &status),
