@@ -78,7 +78,7 @@ impl Survivors {
         // it is.
         self.epochs.set(group, epoch).await?;
         // The promises of an older disk were made to members of the former epoch.
-        if self.marks.fenced().contains(&group) {
+        if self.marks.fenced().contains(&group) || self.marks.is_joining(group) {
             self.marks.lift(group).await?;
         }
         Ok(())

@@ -8,6 +8,7 @@
 
 mod cluster;
 mod failover;
+mod joining;
 mod members;
 mod net;
 mod older_disk;
