@@ -159,7 +159,12 @@ enum ClusterError {
     StillDraining { node: u64, left: u32, after: String },
     #[error("cannot balance the cluster within {after}: {left} replicas are left to move")]
     StillMoving { left: u64, after: String },
+    #[error("rebalancing is paused: {left} replicas are left to move")]
+    Paused { left: u64 },
 }
+
+/// How to continue a paused balancing.
+const RESUME: &str = "run `lograft cluster rebalance --resume` to continue it";
 
 impl CommandError for ClusterError {
     fn exit(&self) -> Exit {
@@ -174,6 +179,7 @@ impl CommandError for ClusterError {
             Self::StillMoving { .. } => {
                 "it continues; run `lograft cluster rebalance --wait` to keep waiting"
             }
+            Self::Paused { .. } => RESUME,
             Self::MetaNotPartition => "name a partition as TOPIC/PARTITION",
             Self::StillRecovering { .. } => {
                 "the recovery continues; run `lograft cluster status` to follow it"

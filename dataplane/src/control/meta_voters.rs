@@ -80,7 +80,7 @@ fn membership_step(
     if let Some(node) = metadata
         .members()
         .map(|node| node.id)
-        .find(|node| !is_in(node) && !metadata.is_lost(*node))
+        .find(|node| !is_in(node) && !metadata.is_left_behind(*node))
     {
         return Some(Step::AddLearner(node));
     }

@@ -7,7 +7,7 @@ use lograft_client::admin_wire::{RebalanceAction as Action, RebalanceReply, Reba
 use tokio::time::{Instant, sleep};
 
 use super::render::rebalance_state_name;
-use super::{ClusterError, POLL_INTERVAL, RebalanceAction, RebalanceArgs};
+use super::{ClusterError, POLL_INTERVAL, RESUME, RebalanceAction, RebalanceArgs};
 use crate::call_error::cannot;
 use crate::error::CliError;
 use crate::output::{Paint, StatusLine, Table, plural, print};
@@ -39,7 +39,7 @@ pub(super) async fn run(admin: &Admin, args: RebalanceArgs) -> Result<(), CliErr
     let started = Instant::now();
     let mut status = StatusLine::new();
     while reply.state() == RebalanceState::Running {
-        let left = reply.moves + u64::from(reply.moves_in_progress);
+        let left = left(&reply);
         if started.elapsed() >= timeout {
             let after = units::elapsed(timeout);
             return Err(ClusterError::StillMoving { left, after }.into());
@@ -50,7 +50,16 @@ pub(super) async fn run(admin: &Admin, args: RebalanceArgs) -> Result<(), CliErr
         reply = request(Action::Plan).await?;
     }
     status.clear();
+    let left = left(&reply);
+    if reply.state() == RebalanceState::Paused && left > 0 {
+        return Err(ClusterError::Paused { left }.into());
+    }
     print(&text(&reply, Paint::stdout()))
+}
+
+/// Number of replicas that are left to move.
+fn left(reply: &RebalanceReply) -> u64 {
+    reply.moves + u64::from(reply.moves_in_progress)
 }
 
 /// The state, the nodes before and after, and the first steps.
@@ -84,6 +93,9 @@ fn text(reply: &RebalanceReply, paint: Paint) -> String {
                 "preferred leader"
             ),
         );
+    }
+    if reply.state() == RebalanceState::Paused {
+        let _ = writeln!(out, "{RESUME}");
     }
     out.push('\n');
     out.push_str(&nodes(reply, paint));
@@ -192,6 +204,8 @@ t/3        leader     1   2
 and 1 more
 ";
         assert_eq!(text(&reply, Paint::plain()), expected);
+        reply.set_state(RebalanceState::Paused);
+        assert!(text(&reply, Paint::plain()).contains("--resume` to continue it\n"));
         let done = text(&RebalanceReply::default(), Paint::plain());
         assert!(
             done.starts_with("rebalancing is idle; nothing is left to move\n"),

@@ -68,7 +68,9 @@ impl Claim {
     fn new(metadata: &Metadata, node: NodeId, name: &str) -> Self {
         match metadata.node(node) {
             None => Self::Unknown,
-            Some(_) if metadata.is_lost(node) => Self::Lost(metadata.recovery_epoch(GroupId::META)),
+            Some(_) if metadata.is_left_behind(node) => {
+                Self::Lost(metadata.recovery_epoch(GroupId::META))
+            }
             Some(node) if node.state == NodeState::Removed => Self::Removed,
             Some(node) if node.registration.name == name => Self::Confirmed,
             Some(_)

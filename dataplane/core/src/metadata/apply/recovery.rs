@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(producer.get(), before.producer.get() + skipped);
         assert!(metadata.is_skipped(before.group) && !metadata.is_skipped(group));
         assert!(!metadata.is_skipped(GroupId(1)));
-        assert!(metadata.is_lost(NodeId(2)) && !metadata.is_lost(NodeId(4)));
+        assert!(metadata.is_left_behind(NodeId(2)) && !metadata.is_left_behind(NodeId(4)));
         assert_eq!(metadata.node(NodeId(3)).unwrap().state, NodeState::Draining);
         assert_eq!(metadata.recovery_epoch(GroupId::META), epoch);
         let known = metadata.next_ids();
