@@ -74,20 +74,26 @@ pub(crate) struct MetaReplicaStarter {
 }
 
 /// The entry of the leader's log up to which a node has to follow that joins the meta group,
-/// confirmed by a majority. Asks until a leader says it.
-async fn end_of_leader(peers: &dyn PeerCalls, member: &LocalMember, raft: &RaftGroup) -> LogId {
-    loop {
-        let leader = raft.watch().borrow().leader;
+/// confirmed by a majority. Asks until a leader says it. `None` at the end of the replica.
+async fn end_of_leader(
+    peers: &dyn PeerCalls,
+    member: &LocalMember,
+    raft: &RaftGroup,
+) -> Option<LogId> {
+    let status = raft.watch();
+    while status.has_changed().is_ok() {
+        let leader = status.borrow().leader;
         if let Some(route) = leader.and_then(|leader| member.route_to(leader))
             && Some(route.to) != member.node()
         {
             let asked = peers.catch_up_target(route, GroupId::META, CATCH_UP_TARGET_MAX);
             if let Ok(Some(target)) = asked.await {
-                return target;
+                return Some(target);
             }
         }
         tokio::time::sleep(RECONCILE_RETRY_INTERVAL).await;
     }
+    None
 }
 
 /// Returns once the leader cannot be waited for: leaders of the cluster's feature level do not know
@@ -153,7 +159,7 @@ impl MetaReplicaStarter {
         };
         match last {
             Some(last) if phase != Phase::Joining => self.follow(&raft, last),
-            _ => self.join(raft.clone(), last).await?,
+            _ => self.join(raft.clone(), (last, phase)).await?,
         }
         self.replicas.set_meta(MetaReplica { raft, log });
         self.replicas.set_corrupt(GroupId::META, None);
@@ -181,7 +187,11 @@ impl MetaReplicaStarter {
     ///
     /// A node that has replicas already must not act before it has all metadata either: older ones
     /// may not have them yet, and it would delete them.
-    async fn join(&self, raft: RaftGroup, last: Option<LogId>) -> Result<(), MetaReplicaError> {
+    async fn join(
+        &self,
+        raft: RaftGroup,
+        (last, phase): (Option<LogId>, Phase),
+    ) -> Result<(), MetaReplicaError> {
         let storage = self.storage.clone();
         let groups = run_blocking(move || storage.groups()).await;
         let groups = groups
@@ -193,7 +203,7 @@ impl MetaReplicaStarter {
             None if has_replicas => {}
             None => self.catch_up.set_done(),
         }
-        if !raft.is_held() && !has_replicas {
+        if phase != Phase::Joining && !has_replicas {
             return Ok(());
         }
         let (peers, member, view) = (
@@ -212,6 +222,7 @@ impl MetaReplicaStarter {
                     end.await
                 }
             };
+            let Some(target) = target else { return };
             if catch_up.follow(raft.watch(), target).await {
                 groups.release(raft.clone());
                 groups.wake.notify_one();
