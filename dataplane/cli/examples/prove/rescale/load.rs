@@ -25,9 +25,9 @@ const SEND_INTERVAL: Duration = Duration::from_millis(20);
 /// latencies.
 const PENDING_MAX_COUNT: usize = 4096;
 /// Pauses that a phase keeps.
-const PAUSES_MAX_COUNT: usize = 1000;
+const PAUSES_MAX_COUNT: usize = 10_000;
 /// Shorter times without an acknowledgement are no pauses.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// A topic that is written.
 #[derive(Clone, Copy, Debug)]
