@@ -91,7 +91,7 @@ async fn create(
         label(sandbox, name, json!(sandbox.namespace)).await?;
     }
     let spec = json!({
-        "topology": {"spread": "Required"},
+        "topology": {"spread": "required"},
         "podTemplate": {"nodeSelector": {HOST_LABEL: sandbox.namespace}},
         "recovery": {"deadNodeAfter": DEAD_AFTER},
     });

@@ -52,8 +52,8 @@ async fn scale(sandbox: &Sandbox, count: usize) -> anyhow::Result<()> {
     .await
 }
 
-/// Waits until nothing is left to move and the numbers are even. Returns the numbers of replicas and
-/// of leaders.
+/// Waits until nothing is left to move and the numbers are even. Returns the numbers of replicas
+/// and of leaders.
 async fn await_even(client: &Client, count: usize) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
     await_for(CHANGE_MAX, "replicas and leaders to be even", || async {
         // A node may be away for a moment.
@@ -166,8 +166,8 @@ async fn kill(sandbox: &Sandbox, chart: &Chart, random: &mut Random) -> anyhow::
     Ok(())
 }
 
-/// Kills a node as the loss of its host does, and waits until it is up again or gone for good: never
-/// two are down.
+/// Kills a node as the loss of its host does, and waits until it is up again or gone for good:
+/// never two are down.
 async fn kill_node(sandbox: &Sandbox, random: &mut Random) -> anyhow::Result<()> {
     let running = pods(sandbox).await?;
     let up: Vec<&String> = running
@@ -234,7 +234,8 @@ pub(in crate::cases) async fn rescaling_ends_right_while_the_operator_and_nodes_
             ensure!(status.cluster_id == before.cluster_id, "another cluster");
             let (replicas, leaders) = await_even(&client, count).await?;
             sandbox.report_figure(format!(
-                "round {round}: {count} nodes after {:.0} s: replicas {replicas:?}, leaders {leaders:?}",
+                "round {round}: {count} nodes after {:.0} s: replicas {replicas:?}, \
+                 leaders {leaders:?}",
                 started.elapsed().as_secs_f32()
             ));
         }

@@ -1,5 +1,5 @@
-//! A steady load with one idempotent producer: each partition gets records at the same rate, whatever
-//! happens. Latencies count from the time at which a record was due.
+//! A steady load with one idempotent producer: each partition gets records at the same rate,
+//! whatever happens. Latencies count from the time at which a record was due.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -187,8 +187,8 @@ struct Writer {
     counts: Shared,
 }
 
-/// The progress of a writer. Records carry their numbers, which are also their offsets: nothing else
-/// writes to the partition.
+/// The progress of a writer. Records carry their numbers, which are also their offsets: nothing
+/// else writes to the partition.
 #[derive(Debug)]
 struct Progress {
     sent: u64,
