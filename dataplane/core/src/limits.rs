@@ -774,6 +774,9 @@ pub const ACCEPT_OLDER_DISK_MAX: Duration = Duration::from_secs(5);
 pub const FENCED_PROGRESS_MAX: Duration = Duration::from_secs(5);
 /// Delay before replicas are reconciled again after an iteration that changed something.
 pub const RECONCILE_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// Time without a leader of the meta group after which a node that joins it campaigns although it
+/// does not know whether it has all memberships.
+pub const META_JOIN_SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Maximum number of replicas that are opened concurrently.
 pub const REPLICAS_OPENING_MAX_COUNT: usize = 8;
 /// Time that each replica of a new partition, in order, gets to initialize the raft group before

@@ -154,6 +154,10 @@ impl VoteFence {
         }
     }
 
+    pub(crate) fn is_held(&self) -> bool {
+        self.lock().is_held
+    }
+
     pub(crate) fn hold(&self, is_held: bool) {
         self.lock().is_held = is_held;
     }

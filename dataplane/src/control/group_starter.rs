@@ -46,6 +46,8 @@ pub(crate) struct OpenedLog {
     pub(crate) is_unexpectedly_empty: bool,
     /// Whether it is empty because the replica is a new one of a group that has started.
     pub(crate) joins: bool,
+    /// Whether it campaigns only after a call of [`GroupStarter::release`].
+    pub(crate) is_held: bool,
 }
 
 impl GroupStarter {
@@ -60,9 +62,9 @@ impl GroupStarter {
     ) -> Result<RaftGroup, RaftError> {
         let start = GroupStart {
             fence: self.first_stage(group, &opened).await,
-            is_held: !*self.released.borrow(),
+            is_held: opened.is_held || !*self.released.borrow(),
         };
-        let log = opened.log;
+        let OpenedLog { log, is_held, .. } = opened;
         let epoch = self.epochs.own(group);
         let config = GroupConfig {
             group,
@@ -74,8 +76,8 @@ impl GroupStarter {
         };
         let raft = RaftGroup::start(config, log, machine, (self.transport)(member, epoch)).await?;
         self.watch(&raft);
-        if start.is_held {
-            self.release_later(raft.clone());
+        if start.is_held && !is_held {
+            self.release(raft.clone());
         }
         Ok(raft)
     }
@@ -111,7 +113,8 @@ impl GroupStarter {
         stage
     }
 
-    fn release_later(&self, raft: RaftGroup) {
+    /// Lets a replica campaign, as soon as the groups of this node may.
+    pub(crate) fn release(&self, raft: RaftGroup) {
         let mut released = self.released.clone();
         tokio::spawn(async move {
             // At its end, the node stops.

@@ -1,15 +1,19 @@
 //! Starts this node's replica of the meta group. With that the node is a member of its cluster.
 
-use lograft_core::limits::{CATCH_UP_TARGET_MAX, META_SEGMENT_MAX_BYTES, RECONCILE_RETRY_INTERVAL};
+use lograft_core::limits::{
+    CATCH_UP_TARGET_MAX, META_JOIN_SILENCE_MAX, META_SEGMENT_MAX_BYTES, RECONCILE_RETRY_INTERVAL,
+};
 use lograft_core::{FeatureLevel, GroupId, LogId};
 use lograft_raft::{RaftError, RaftGroup};
 use lograft_storage::{
     GroupLog, GroupOptions, NewerFormat, OpenError, Recovered, Storage, StorageError,
 };
 use std::sync::Arc;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::catch_up::CatchUp;
+use super::disk_fence::is_enforced;
 use super::group_starter::{GroupStarter, OpenedLog};
 use super::local_member::LocalMember;
 use super::meta_repair::is_set_aside;
@@ -69,7 +73,8 @@ pub(crate) struct MetaReplicaStarter {
     pub(crate) peers: Arc<dyn PeerCalls>,
 }
 
-/// The end of the leader's log, confirmed by a majority. Asks until a leader says it.
+/// The entry of the leader's log up to which a node has to follow that joins the meta group,
+/// confirmed by a majority. Asks until a leader says it.
 async fn end_of_leader(peers: &dyn PeerCalls, member: &LocalMember, raft: &RaftGroup) -> LogId {
     loop {
         let leader = raft.watch().borrow().leader;
@@ -80,6 +85,19 @@ async fn end_of_leader(peers: &dyn PeerCalls, member: &LocalMember, raft: &RaftG
             if let Ok(Some(target)) = asked.await {
                 return target;
             }
+        }
+        tokio::time::sleep(RECONCILE_RETRY_INTERVAL).await;
+    }
+}
+
+/// Returns once the leader cannot be waited for: leaders of the cluster's feature level do not know
+/// the question, or there was none for `META_JOIN_SILENCE_MAX`, so that this node may be a voter
+/// without which there will be none.
+async fn is_in_vain(view: &MetaView, raft: &RaftGroup) {
+    let mut heard = Instant::now();
+    while is_enforced(&view.load()) != Some(false) && heard.elapsed() < META_JOIN_SILENCE_MAX {
+        if raft.watch().borrow().leader.is_some() {
+            heard = Instant::now();
         }
         tokio::time::sleep(RECONCILE_RETRY_INTERVAL).await;
     }
@@ -116,6 +134,7 @@ impl MetaReplicaStarter {
             log: log.clone(),
             is_unexpectedly_empty: false,
             joins: false,
+            is_held: phase == Phase::Joining,
         };
         let group = (GroupId::META, &[][..]);
         let started = self.groups.start(member, group, opened, machine);
@@ -133,16 +152,8 @@ impl MetaReplicaStarter {
             }
         };
         match last {
-            None => self.catch_up_with_leader(raft.clone()).await?,
-            Some(last) => {
-                let caught_up = self.catch_up.clone().follow(raft.watch(), last);
-                let wake = Arc::clone(&self.groups.wake);
-                tokio::spawn(async move {
-                    if caught_up.await {
-                        wake.notify_one();
-                    }
-                });
-            }
+            Some(last) if phase != Phase::Joining => self.follow(&raft, last),
+            _ => self.join(raft.clone(), last).await?,
         }
         self.replicas.set_meta(MetaReplica { raft, log });
         self.replicas.set_corrupt(GroupId::META, None);
@@ -151,25 +162,59 @@ impl MetaReplicaStarter {
         Ok(())
     }
 
-    /// Follows the metadata of the leader after a start with an empty log. A node that has replicas
-    /// already must not act before it has all: older metadata may not have them yet, and it would
-    /// delete them.
-    async fn catch_up_with_leader(&self, raft: RaftGroup) -> Result<(), MetaReplicaError> {
+    /// Follows the metadata up to `last`, where the log ended at the start.
+    fn follow(&self, raft: &RaftGroup, last: LogId) {
+        let caught_up = self.catch_up.clone().follow(raft.watch(), last);
+        let wake = Arc::clone(&self.groups.wake);
+        tokio::spawn(async move {
+            if caught_up.await {
+                wake.notify_one();
+            }
+        });
+    }
+
+    /// Follows the metadata of the leader, and campaigns only after that.
+    ///
+    /// The log comes with all memberships that the group has ever had, and in the first ones this
+    /// node may have been the only voter: it was, if it has bootstrapped the cluster. If the leader
+    /// went silent in the middle, such a node would elect itself and lead a prefix of the metadata.
+    ///
+    /// A node that has replicas already must not act before it has all metadata either: older ones
+    /// may not have them yet, and it would delete them.
+    async fn join(&self, raft: RaftGroup, last: Option<LogId>) -> Result<(), MetaReplicaError> {
         let storage = self.storage.clone();
         let groups = run_blocking(move || storage.groups()).await;
         let groups = groups
             .ok_or(MetaReplicaError::Stopping)?
             .map_err(MetaReplicaError::List)?;
-        if groups.iter().all(|group| *group == GroupId::META) {
-            self.catch_up.set_done();
+        let has_replicas = groups.iter().any(|group| *group != GroupId::META);
+        match last {
+            Some(last) => self.follow(&raft, last),
+            None if has_replicas => {}
+            None => self.catch_up.set_done(),
+        }
+        if !raft.is_held() && !has_replicas {
             return Ok(());
         }
-        let (peers, member) = (Arc::clone(&self.peers), self.member.clone());
-        let (catch_up, wake) = (self.catch_up.clone(), Arc::clone(&self.groups.wake));
+        let (peers, member, view) = (
+            Arc::clone(&self.peers),
+            self.member.clone(),
+            self.view.clone(),
+        );
+        let (catch_up, groups) = (self.catch_up.clone(), self.groups.clone());
         tokio::spawn(async move {
-            let target = end_of_leader(&*peers, &member, &raft).await;
+            let end = end_of_leader(&*peers, &member, &raft);
+            tokio::pin!(end);
+            let target = tokio::select! {
+                target = &mut end => target,
+                () = is_in_vain(&view, &raft) => {
+                    groups.release(raft.clone());
+                    end.await
+                }
+            };
             if catch_up.follow(raft.watch(), target).await {
-                wake.notify_one();
+                groups.release(raft.clone());
+                groups.wake.notify_one();
             }
         });
         Ok(())

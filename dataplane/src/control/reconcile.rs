@@ -242,6 +242,7 @@ impl Reconciler {
             // A replica that is repaired was evicted before, and starts empty.
             is_unexpectedly_empty: recovered.created && !is_repaired && self.has_started(*group),
             joins: recovered.created && self.has_started(*group) && self.is_added(me, *group),
+            is_held: false,
         })
     }
 

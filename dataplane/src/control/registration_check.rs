@@ -76,7 +76,9 @@ impl RegistrationCheck {
             .member
             .node()
             .is_some_and(|node| metadata.node(node).is_some());
-        if !is_known || self.is_settled {
+        // Until it has followed its leader it joins, also if it is restarted: see `meta_replica`.
+        let is_held = self.replicas.meta().is_none_or(|meta| meta.raft.is_held());
+        if !is_known || is_held || self.is_settled {
             return;
         }
         match self.settle().await {

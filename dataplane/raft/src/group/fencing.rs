@@ -61,6 +61,11 @@ impl RaftGroup {
         self.inner.fence.check_lifted()
     }
 
+    /// Whether the replica was started without campaigns and not released since.
+    pub fn is_held(&self) -> bool {
+        self.inner.fence.is_held()
+    }
+
     /// Allows the campaigns of a replica that was started without them.
     pub fn release(&self) {
         self.inner.fence.hold(false);
