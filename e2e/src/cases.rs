@@ -153,6 +153,10 @@ pod_cases! {
     changes::disks_grow_under_their_pods,
     changes::scaling_up_and_down_and_reverting_it,
     changes::a_cluster_of_one_that_grows_protects_its_topics,
+    rescale::three_nodes_become_five_and_three_again_under_load
+        needs crate::pod_client::lacks_pod_network,
+    rescale::rescaling_ends_right_while_the_operator_and_nodes_are_killed
+        needs crate::pod_client::lacks_pod_network,
     changes::certificates_are_reloaded_without_a_restart,
     losses::a_deleted_pod_comes_back_with_its_disk,
     losses::a_lost_disk_joins_as_a_new_node,
@@ -199,6 +203,9 @@ pod_cases! {
         needs pods::versions::lacks_former_images,
     changes::a_disk_that_fills_up_grows needs pods::changes::lacks_sized_disks,
     losses::a_lost_host_is_reported_and_survived needs pods::losses::lacks_node_faults,
+    lost_hosts::a_host_lost_for_good_is_replaced_by_a_spare needs pods::losses::lacks_node_faults,
+    lost_hosts::without_a_spare_a_lost_host_is_named_and_nothing_shrinks
+        needs pods::lost_hosts::lacks_node_faults_or_pod_network,
     versions::versions_run_side_by_side_and_go_back_until_finalized
         needs pods::versions::lacks_former_images,
 }

@@ -758,8 +758,8 @@ pub const INCARNATION_ANSWERS_INTERVAL: Duration = Duration::from_millis(20);
 pub const FOREIGN_DISK_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval of checks of fenced groups.
 pub const DISK_FENCE_INTERVAL: Duration = Duration::from_millis(500);
-/// Interval at which a replica that joins its group asks for the entry that added it: the leader may
-/// not have committed that yet.
+/// Interval at which a replica that joins its group asks for the entry that added it: the leader
+/// may not have committed that yet.
 pub const JOINING_INTERVAL: Duration = Duration::from_millis(50);
 /// Minimum duration of a fence: longer than an election, and than it takes the other nodes to tell
 /// each other's incarnations (`READING_INTERVAL`).

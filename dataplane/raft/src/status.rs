@@ -129,8 +129,8 @@ impl GroupStatus {
             .map(|(node, _)| *node)
     }
 
-    /// Whether `node` has the entry of the membership, so that it knows of all former ones that they
-    /// have ended. Always false on a replica that is not the leader, which does not know.
+    /// Whether `node` has the entry of the membership, so that it knows of all former ones that
+    /// they have ended. Always false on a replica that is not the leader, which does not know.
     pub fn has_joined(&self, node: NodeId) -> bool {
         let follower = self.followers.get(&node);
         let matched = follower.and_then(|follower| follower.matched);

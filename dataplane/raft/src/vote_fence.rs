@@ -40,7 +40,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lograft_core::LogId;
+use lograft_core::{LogId, Term};
 
 use crate::error::RaftError;
 
@@ -68,6 +68,17 @@ impl FenceStage {
     /// Whether the replica may take and acknowledge entries.
     pub const fn takes_entries(self) -> bool {
         !matches!(self, Self::Asking | Self::Joining(None))
+    }
+
+    /// Whether the replica may take and acknowledge the entries of a leader of this term.
+    // A former leader that was cut off before the node's former replica left the group would count
+    // the new one as the voter that the former one was. Its term is below that of the entry that
+    // added the new replica.
+    pub fn takes_from(self, leader: Term) -> bool {
+        match self {
+            Self::Joining(Some(target)) => leader >= target.term,
+            _ => self.takes_entries(),
+        }
     }
 
     /// Whether the disk is older than the promises of the replica.
@@ -123,6 +134,12 @@ impl VoteFence {
         takes_entries.then_some(()).ok_or(RaftError::Fenced)
     }
 
+    /// The same for the entries of a leader of this term.
+    pub(crate) fn check_takes_from(&self, leader: Term) -> Result<(), RaftError> {
+        let takes = self.stage().takes_from(leader);
+        takes.then_some(()).ok_or(RaftError::Fenced)
+    }
+
     pub(crate) fn set(&self, stage: FenceStage) {
         self.lock().stage = stage;
     }
@@ -158,7 +175,7 @@ impl VoteFence {
 
 #[cfg(test)]
 mod tests {
-    use lograft_core::{LogIndex, Term};
+    use lograft_core::LogIndex;
     use proptest::prelude::*;
 
     use super::*;
@@ -196,6 +213,11 @@ mod tests {
         fence.set_target(id(4, 10));
         assert!(fence.stage().takes_entries() && !fence.may_campaign());
         assert!(!fence.stage().is_disk_older());
+        assert!(fence.check_takes_from(Term(4)).is_ok());
+        assert!(
+            fence.check_takes_from(Term(3)).is_err(),
+            "a former leader that was cut off"
+        );
         assert!(!fence.stage().is_caught_up(Some(id(4, 9))));
         assert!(fence.stage().is_caught_up(Some(id(4, 10))));
         fence.set_target(id(1, 1));

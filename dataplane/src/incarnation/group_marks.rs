@@ -5,10 +5,10 @@
 //! that is missing later is found: without the mark, the group would start empty, and its replica
 //! would vote as if it never had. A removed group leaves the file.
 //!
-//! One line for each group: its id and `open`, `fenced`, `joining` or `joining <term> <index>`; then
-//! a line with the CRC-32C of the lines before it. There are two files with the same bytes, so that one flipped byte costs
-//! nothing; the copy is written first. If both are damaged, every group with a folder counts as
-//! fenced: which of them were is not known.
+//! One line for each group: its id and `open`, `fenced`, `joining` or `joining <term> <index>`;
+//! then a line with the CRC-32C of the lines before it. There are two files with the same bytes, so
+//! that one flipped byte costs nothing; the copy is written first. If both are damaged, every group
+//! with a folder counts as fenced: which of them were is not known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

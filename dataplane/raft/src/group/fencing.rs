@@ -23,9 +23,9 @@ impl RaftGroup {
         self.inner.fence.stage()
     }
 
-    /// Lets a fenced replica take entries up to `target`, which the confirmed leader has named. That
-    /// of a replica that joins MUST be recorded durably before: once it is a voter, there may be no
-    /// other one to ask.
+    /// Lets a fenced replica take entries up to `target`, which the confirmed leader has named.
+    /// That of a replica that joins MUST be recorded durably before: once it is a voter, there may
+    /// be no other one to ask.
     pub fn set_catch_up_target(&self, target: LogId) {
         self.inner.fence.set_target(target);
     }

@@ -73,7 +73,7 @@ impl RaftGroup {
     /// Fails if an entry is corrupt or malformed, or with [`RaftError::Fenced`] or
     /// [`RaftError::Stopped`].
     pub async fn on_heartbeat(&self, request: AppendRequest) -> Result<AppendReply, RaftError> {
-        self.inner.fence.check_takes_entries()?;
+        self.inner.fence.check_takes_from(request.vote.term)?;
         self.inner.contact.on_request(&request);
         let request = request_to_raft(request)?;
         let prev = request.prev_log_id;
@@ -124,8 +124,8 @@ impl RaftGroup {
     /// Fails with [`RaftError::EntryMalformed`] if its membership does not decode, or with
     /// [`RaftError::Fenced`] or [`RaftError::Stopped`].
     pub async fn on_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotReply, RaftError> {
-        self.inner.fence.check_takes_entries()?;
         let SnapshotRequest { vote, snapshot } = request;
+        self.inner.fence.check_takes_from(vote.term)?;
         tracing::info!(group = %self.group(), last = %snapshot.last, "installing snapshot");
         let index = snapshot.last.index;
         let checkpoint = Checkpoint {
@@ -216,7 +216,7 @@ where
             // All entries are refused while the replica is fenced and has no target.
             let admitted = self
                 .fence
-                .check_takes_entries()
+                .check_takes_from(request.vote.term)
                 .and_then(|()| check_room(&self.log, &request))
                 .and_then(|()| request_to_raft(request));
             match admitted {

@@ -254,8 +254,8 @@ pub(in crate::cases) async fn pods_keep_running_without_an_operator(
     Ok(())
 }
 
-const DOWN: &str = "LOGRAFT_E2E_NODE_DOWN";
-const UP: &str = "LOGRAFT_E2E_NODE_UP";
+pub(super) const DOWN: &str = "LOGRAFT_E2E_NODE_DOWN";
+pub(super) const UP: &str = "LOGRAFT_E2E_NODE_UP";
 
 /// The missing requirement for stopping a host.
 pub(in crate::cases) fn lacks_node_faults() -> Option<String> {
@@ -267,7 +267,7 @@ pub(in crate::cases) fn lacks_node_faults() -> Option<String> {
     ))
 }
 
-async fn host_fault(variable: &str, node: &str) -> anyhow::Result<()> {
+pub(super) async fn host_fault(variable: &str, node: &str) -> anyhow::Result<()> {
     let command = std::env::var(variable)?;
     let done = Command::new("sh")
         .args(["-c", &command])

@@ -1,5 +1,5 @@
-//! A steady load with one idempotent producer: each partition gets records at the same rate, whatever
-//! happens. Latencies count from the time at which a record was due.
+//! A steady load with one idempotent producer: each partition gets records at the same rate,
+//! whatever happens. Latencies count from the time at which a record was due.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,9 +25,9 @@ const SEND_INTERVAL: Duration = Duration::from_millis(20);
 /// latencies.
 const PENDING_MAX_COUNT: usize = 4096;
 /// Pauses that a phase keeps.
-const PAUSES_MAX_COUNT: usize = 1000;
+const PAUSES_MAX_COUNT: usize = 10_000;
 /// Shorter times without an acknowledgement are no pauses.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// A topic that is written.
 #[derive(Clone, Copy, Debug)]
@@ -187,8 +187,8 @@ struct Writer {
     counts: Shared,
 }
 
-/// The progress of a writer. Records carry their numbers, which are also their offsets: nothing else
-/// writes to the partition.
+/// The progress of a writer. Records carry their numbers, which are also their offsets: nothing
+/// else writes to the partition.
 #[derive(Debug)]
 struct Progress {
     sent: u64,

@@ -25,7 +25,7 @@ pub(super) struct PhaseFigures {
 /// Prints the head of the table.
 pub(super) fn print_head() {
     println!(
-        "| phase | s | records/s | p50 ms | p99 ms | max ms | longest pause | moves | \
+        "| phase | s | records/s | p50 ms | p99 ms | max ms | pauses, median and longest | moves | \
          replicas of the nodes | leaders |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
@@ -41,16 +41,18 @@ impl PhaseFigures {
             pauses,
         } = &self.load;
         let ms = |quantile| to_f64(latencies.value_at_quantile(quantile)) / 1000.0;
-        let longest = pauses.first().map_or(Duration::ZERO, |pause| pause.lasted);
+        let pause = |at: usize| pauses.get(at).map_or(Duration::ZERO, |pause| pause.lasted);
         println!(
-            "| {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.0} | {:.2} s | {} | {} | {} |",
+            "| {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.0} | {}, {:.2} s, {:.2} s | {} | {} | {} |",
             self.name,
             self.took.as_secs_f64(),
             to_f64(*records) / took.as_secs_f64(),
             ms(0.5),
             ms(0.99),
             to_f64(latencies.max()) / 1000.0,
-            longest.as_secs_f64(),
+            pauses.len(),
+            pause(pauses.len() / 2).as_secs_f64(),
+            pause(0).as_secs_f64(),
             self.moves,
             numbers(&self.even.replicas),
             numbers(&self.even.leaders),
