@@ -44,6 +44,8 @@ pub(crate) struct OpenedLog {
     pub(crate) log: GroupLog,
     /// Whether it is empty although its group has started: its folder may have been lost.
     pub(crate) is_unexpectedly_empty: bool,
+    /// Whether it is empty, and recovered metadata may have forgotten that it was moved away.
+    pub(crate) may_have_moved_away: bool,
 }
 
 impl GroupStarter {
@@ -86,7 +88,14 @@ impl GroupStarter {
                 %group,
                 "replica folder is missing: it does not vote until the others have caught it up"
             );
+        } else if opened.may_have_moved_away {
+            warn!(
+                %group,
+                "replica is empty and may have been moved away before the metadata were recovered: \
+                 it does not vote until the others have caught it up"
+            );
         }
+        let is_lost = is_lost || opened.may_have_moved_away;
         let marked = self.marks.open(group, is_lost).await;
         let is_fenced = marked.unwrap_or_else(|error| {
             let error = error_chain(&error);

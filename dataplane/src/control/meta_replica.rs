@@ -115,6 +115,7 @@ impl MetaReplicaStarter {
         let opened = OpenedLog {
             log: log.clone(),
             is_unexpectedly_empty: false,
+            may_have_moved_away: false,
         };
         let group = (GroupId::META, &[][..]);
         let started = self.groups.start(member, group, opened, machine);

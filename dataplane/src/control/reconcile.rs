@@ -16,7 +16,7 @@ use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Storage};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use self::plan::{Assigned, Step, plan};
+use self::plan::{Assigned, Step, may_have_moved_away, plan};
 use super::catch_up::CatchUp;
 use super::disk_fence::is_enforced;
 use super::group_starter::{GroupStarter, OpenedLog};
@@ -236,6 +236,7 @@ impl Reconciler {
             log,
             // A replica that is repaired was evicted before, and starts empty.
             is_unexpectedly_empty: recovered.created && !is_repaired && self.has_started(*group),
+            may_have_moved_away: recovered.created && !is_repaired && self.may_have_moved(*group),
         })
     }
 
@@ -246,6 +247,12 @@ impl Reconciler {
             && metadata
                 .group(group)
                 .is_some_and(|place| place.partition.started)
+    }
+
+    fn may_have_moved(&self, group: GroupId) -> bool {
+        let metadata = self.view.load();
+        let me = self.member.node();
+        me.is_some_and(|me| may_have_moved_away(&metadata, me, group))
     }
 
     fn cannot_open(&self, assigned: &Assigned, error: &OpenError) {
