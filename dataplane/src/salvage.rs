@@ -7,7 +7,8 @@ use std::sync::Arc;
 use lograft_core::record_batch::{BatchView, DecodedBatch};
 use lograft_core::{Entry, EntryKind, GroupId, LogIndex, NodeId, Offset, PartitionState};
 use lograft_raft::decode_membership;
-use lograft_storage::{LogGap, RealFs, Salvage, SalvageError, Salvaged, StorageError};
+pub use lograft_storage::{LogGap, StorageError};
+use lograft_storage::{RealFs, Salvage, SalvageError, Salvaged};
 
 /// The reason why no records can be exported.
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use lograft_core::Offset;
-use lograft_node::salvage::{LogSurvey, Piece, ReplicaFiles, ReplicaFilesError, SalvagedBatch};
-use lograft_storage::{LogGap, StorageError};
+use lograft_node::salvage::{
+    LogGap, LogSurvey, Piece, ReplicaFiles, ReplicaFilesError, SalvagedBatch, StorageError,
+};
 
 use crate::error::{CliError, CommandError, PartlyDone};
 use crate::exit::Exit;

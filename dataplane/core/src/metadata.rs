@@ -513,8 +513,8 @@ impl Metadata {
         place.map_or(RecoveryEpoch::ZERO, |place| place.partition.epoch())
     }
 
-    /// Whether a node was left behind by a recovery of the metadata. It must not take part any more.
-    /// Not what [`Node::is_lost`] says.
+    /// Whether a node was left behind by a recovery of the metadata. It must not take part any
+    /// more. Not what [`Node::is_lost`] says.
     pub fn is_left_behind(&self, node: NodeId) -> bool {
         let recovery = self.recoveries.metadata.as_ref();
         recovery.is_some_and(|recovery| recovery.lost.contains(&node))

@@ -1,11 +1,12 @@
 //! Salvage: reads the entries of a group's files past damage, for a log that cannot be opened or
 //! repaired any more. It changes nothing on disk and takes no lock.
 //!
-//! Recovery trusts a log as a whole or not at all, because raft does. Salvage has no such need: each
-//! entry has its own checksums, index and offset, so that those before and behind a damaged part
-//! are as good as ever. Each part that is missing is named as a [`LogGap`].
+//! Recovery trusts a log as a whole or not at all, because raft does. Salvage has no such need:
+//! each entry has its own checksums, index and offset, so that those before and behind a damaged
+//! part are as good as ever. Each part that is missing is named as a [`LogGap`].
 
 mod owner;
+mod pieces;
 mod readable_parts;
 mod segment;
 
@@ -13,14 +14,16 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lograft_core::{ClusterId, Entry, GroupId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, Offset, Term};
 
 use self::owner::find_owner;
+use self::pieces::readable;
+pub use self::pieces::{LogGap, Salvaged};
 use self::segment::{NextEntry, OpenedSegment};
 use crate::checkpoint::Checkpoint;
 use crate::error::StorageError;
 use crate::files::Files;
-use crate::format::{SegmentHeader, decode_checkpoint};
+use crate::format::decode_checkpoint;
 use crate::fs::Fs;
 use crate::hard_file::{FileOwner, HardFile};
 use crate::layout::{checkpoint_path, index_path, segment_path};
@@ -37,43 +40,6 @@ pub enum SalvageError {
     /// The file system returned an error that is no damage, or a newer version wrote a file.
     #[error(transparent)]
     Storage(#[from] StorageError),
-}
-
-/// A piece of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Salvaged {
-    /// An intact entry.
-    Entry(Entry),
-    /// Entries that cannot be read.
-    Gap(LogGap),
-}
-
-/// A part of a log that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogGap {
-    /// The damaged file, or the one that is missing.
-    pub path: PathBuf,
-    /// The damaged bytes of the file; empty if it is missing.
-    pub bytes: Range<u64>,
-    /// The first missing entry.
-    pub first_index: LogIndex,
-    /// The entry after the last missing one; `None` if nothing says how many are missing.
-    pub end_index: Option<LogIndex>,
-    /// The first offset that may be missing, if known.
-    pub first_offset: Option<Offset>,
-    /// The offset after the last missing one, if known.
-    pub end_offset: Option<Offset>,
-    /// The failed check.
-    pub why: &'static str,
-}
-
-impl LogGap {
-    /// Whether records may be missing. A damaged header, or an entry without records, costs none.
-    pub fn may_have_records(&self) -> bool {
-        let has_entries = self.end_index != Some(self.first_index);
-        let has_offsets = self.first_offset.is_none() || self.first_offset != self.end_offset;
-        has_entries && has_offsets
-    }
 }
 
 /// The files of a group, opened for salvage.
@@ -360,20 +326,4 @@ fn newest_checkpoint(
         }
     }
     Ok(None)
-}
-
-/// The outcome of a read; `None` if the disk has lost the bytes.
-fn readable<T>(read: Result<Option<T>, StorageError>) -> Result<Option<T>, StorageError> {
-    match read {
-        Err(error) if error.damage().is_some() => Ok(None),
-        outcome => outcome,
-    }
-}
-
-fn header_of(bytes: &[u8], owner: FileOwner, base: LogIndex) -> Option<SegmentHeader> {
-    SegmentHeader::decode(bytes).filter(|header| {
-        header.group == owner.group
-            && header.cluster_id == owner.cluster
-            && header.facts.base == base
-    })
 }

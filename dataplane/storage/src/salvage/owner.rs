@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lograft_core::{GroupId, LogIndex, NodeId};
 
-use super::readable;
+use super::pieces::readable;
 use super::segment::{RawHeader, read_header};
 use crate::error::StorageError;
 use crate::files::Files;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use lograft_core::{GroupId, LogIndex, Offset, Term};
 
+use super::pieces::{LogGap, Salvaged, header_of, readable};
 use super::readable_parts::ReadableParts;
-use super::{LogGap, Salvaged, header_of, readable};
 use crate::error::{Action, StorageError};
 use crate::files::Files;
 use crate::format::{
