@@ -29,6 +29,7 @@ pub mod net;
 pub mod recovery_epochs;
 mod reload;
 pub mod run;
+pub mod salvage;
 mod serving;
 mod small_file;
 mod state_machine;

@@ -12,7 +12,10 @@ use crate::error::{CliError, CommandError};
 use crate::exit::{EXIT_CODES_HELP, Exit};
 use crate::global::GlobalArgs;
 use crate::output::Paint;
-use crate::{acl, bench, cluster, completion, consume, context, dev, group, node, produce, topic};
+use crate::{
+    acl, bench, cluster, completion, consume, context, dev, group, node, produce, replica_files,
+    topic,
+};
 
 /// A replicated event log: a write is acknowledged only after a majority of replicas has fsynced it
 #[derive(Debug, Parser)]
@@ -43,6 +46,9 @@ enum Command {
     /// Show cluster health, transfer leadership, decommission nodes
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Read the files of a replica without a node
+    #[command(subcommand)]
+    Replica(replica_files::ReplicaCommand),
     /// Manage and explain who may do what
     #[command(subcommand)]
     Acl(acl::AclCommand),
@@ -100,6 +106,7 @@ impl Cli {
                 Err(error) => Err(error.into()),
             },
             Command::Context(command) => context::run(command, global),
+            Command::Replica(command) => replica_files::run(command),
             Command::Completion(args) => completion::run(&args, Self::command()),
             Command::Dev(args) => {
                 block_on(async { Ok(dev::run(args, &global.contexts_path()?).await?) })

@@ -4,7 +4,6 @@ mod block_writer;
 mod filter;
 mod format;
 mod group;
-mod json;
 mod range;
 mod record;
 mod start;

@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     NotFound = 3,
     /// No node was reachable, or none answered in time. A retry may succeed.
     Unavailable = 4,
+    /// Records are missing from an export.
+    Incomplete = 5,
     /// Ended by Ctrl-C.
     Interrupted = 130,
 }
@@ -24,6 +26,7 @@ Exit codes:
   2    invalid usage
   3    cluster not healthy, or requested object not found
   4    no node reachable, or no answer in time; retry later
+  5    exported what can be read, and records are missing; standard error names them
   130  interrupted";
 
 impl From<Exit> for ExitCode {

@@ -21,7 +21,9 @@ mod group;
 mod node;
 mod output;
 mod produce;
+mod record_json;
 mod replica;
+mod replica_files;
 mod topic;
 mod units;
 

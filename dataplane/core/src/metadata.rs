@@ -527,6 +527,14 @@ impl Metadata {
         skipped.any(|range| (range.from..range.to).contains(&group))
     }
 
+    /// Whether a group was created before the last recovery of the metadata. The metadata that were
+    /// lost may have moved its replicas.
+    pub fn is_older_than_recovery(&self, group: GroupId) -> bool {
+        let recovery = self.recoveries.metadata.iter();
+        let mut skipped = recovery.flat_map(|recovery| &recovery.skipped_groups);
+        skipped.any(|range| group < range.from)
+    }
+
     /// The next id of each kind.
     pub const fn next_ids(&self) -> NextIds {
         self.next

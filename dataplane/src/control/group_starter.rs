@@ -39,13 +39,25 @@ pub(crate) struct GroupStarter {
     pub(crate) released: watch::Receiver<bool>,
 }
 
+/// Where the log of a replica comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogOrigin {
+    /// It was there, or its group is about to start.
+    Expected,
+    /// The replica is a new one of a group that has started.
+    Joins,
+    /// Its group has started, so its folder may have been lost.
+    Missing,
+    /// As above, or recovered metadata have forgotten that the replica was moved away and deleted,
+    /// and its mark with it.
+    MissingOrMoved,
+}
+
 /// The log that a replica starts on.
 pub(crate) struct OpenedLog {
     pub(crate) log: GroupLog,
-    /// Whether it is empty although its group has started: its folder may have been lost.
-    pub(crate) is_unexpectedly_empty: bool,
-    /// Whether it is empty because the replica is a new one of a group that has started.
-    pub(crate) joins: bool,
+    /// Whether it was found, and if not, why.
+    pub(crate) origin: LogOrigin,
     /// Whether it campaigns only after a call of [`GroupStarter::release`].
     pub(crate) is_held: bool,
 }
@@ -84,16 +96,24 @@ impl GroupStarter {
 
     /// Marks the group as opened, before its first vote. Returns the first stage of its fence.
     async fn first_stage(&self, group: GroupId, opened: &OpenedLog) -> FenceStage {
-        let opening = if opened.joins {
-            Opening::Joins
-        } else if opened.is_unexpectedly_empty && self.marks.is_known(group) {
-            error!(
-                %group,
-                "replica folder is missing: it does not vote until the others have caught it up"
-            );
-            Opening::Lost
-        } else {
-            Opening::AsMarked
+        let opening = match opened.origin {
+            LogOrigin::Missing | LogOrigin::MissingOrMoved if self.marks.is_known(group) => {
+                error!(
+                    %group,
+                    "replica folder is missing: it does not vote until the others have caught it up"
+                );
+                Opening::Lost
+            }
+            LogOrigin::MissingOrMoved => {
+                warn!(
+                    %group,
+                    "replica may have been moved away before the metadata were recovered: it joins \
+                     its group again"
+                );
+                Opening::Joins
+            }
+            LogOrigin::Joins => Opening::Joins,
+            LogOrigin::Expected | LogOrigin::Missing => Opening::AsMarked,
         };
         let marked = self.marks.open(group, opening).await;
         let stage = marked.unwrap_or_else(|error| {

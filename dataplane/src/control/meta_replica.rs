@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::catch_up::CatchUp;
 use super::disk_fence::is_enforced;
-use super::group_starter::{GroupStarter, OpenedLog};
+use super::group_starter::{GroupStarter, LogOrigin, OpenedLog};
 use super::local_member::LocalMember;
 use super::meta_repair::is_set_aside;
 use super::peer_calls::PeerCalls;
@@ -138,8 +138,7 @@ impl MetaReplicaStarter {
         let machine = Box::new(MetaMachine::new(self.view.clone(), self.level, fatal));
         let opened = OpenedLog {
             log: log.clone(),
-            is_unexpectedly_empty: false,
-            joins: false,
+            origin: LogOrigin::Expected,
             is_held: phase == Phase::Joining,
         };
         let group = (GroupId::META, &[][..]);

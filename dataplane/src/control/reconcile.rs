@@ -17,10 +17,10 @@ use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Storage};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use self::plan::{Assigned, Step, plan};
+use self::plan::{Assigned, Step, may_have_moved_away, plan};
 use super::catch_up::CatchUp;
 use super::disk_fence::is_enforced;
-use super::group_starter::{GroupStarter, OpenedLog};
+use super::group_starter::{GroupStarter, LogOrigin, OpenedLog};
 use super::holdings::HoldingsReader;
 use super::local_member::LocalMember;
 use super::recovery::Survivors;
@@ -237,11 +237,22 @@ impl Reconciler {
         if let Some(torn) = recovered.torn {
             warn!(%group, topic, %partition, index = %torn.index, "torn log tail truncated");
         }
+        // A crash may have come between the folder and its mark.
+        let is_empty = recovered.created || log.last_id().is_none();
+        let origin = if !is_empty || !self.has_started(*group) {
+            LogOrigin::Expected
+        } else if self.is_added(me, *group) {
+            LogOrigin::Joins
+        } else if may_have_moved_away(&self.view.load(), me.node, *group) {
+            LogOrigin::MissingOrMoved
+        } else if recovered.created && !is_repaired {
+            LogOrigin::Missing
+        } else {
+            LogOrigin::Expected
+        };
         Some(OpenedLog {
             log,
-            // A replica that is repaired was evicted before, and starts empty.
-            is_unexpectedly_empty: recovered.created && !is_repaired && self.has_started(*group),
-            joins: recovered.created && self.has_started(*group) && self.is_added(me, *group),
+            origin,
             is_held: false,
         })
     }

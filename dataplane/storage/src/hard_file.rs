@@ -119,6 +119,30 @@ impl HardFile {
         }))
     }
 
+    /// The newest valid record of a group's file, if there is one. Changes nothing on disk, and
+    /// says nothing about the vote: a newer record may be damaged.
+    pub(crate) fn read_only(
+        files: &Files,
+        dir: &Path,
+        owner: FileOwner,
+    ) -> Result<Option<HardRecord>, StorageError> {
+        let slots = read_slots(files, dir, owner.group)?.into_iter().flatten();
+        let own = slots.filter(|(_, cluster)| *cluster == owner.cluster);
+        Ok(own
+            .map(|(record, _)| record)
+            .max_by_key(|record| record.sequence))
+    }
+
+    /// The cluster that a valid record of the group names. Changes nothing on disk.
+    pub(crate) fn cluster_of(
+        files: &Files,
+        dir: &Path,
+        group: GroupId,
+    ) -> Result<Option<ClusterId>, StorageError> {
+        let mut slots = read_slots(files, dir, group)?.into_iter().flatten();
+        Ok(slots.next().map(|(_, cluster)| cluster))
+    }
+
     /// Creates the file of a new group, durably.
     pub(crate) fn create(
         files: &Files,
@@ -217,6 +241,34 @@ impl HardFile {
         file.write_vectored_at(&mut [IoSlice::new(&bytes)], HARD_SLOT_POSITIONS[slot])
             .map_err(|source| StorageError::io(Action::Write, &self.path, source))
     }
+}
+
+/// The valid records of a group's file and their clusters.
+fn read_slots(
+    files: &Files,
+    dir: &Path,
+    group: GroupId,
+) -> Result<[Option<(HardRecord, ClusterId)>; SLOTS], StorageError> {
+    let path = hard_state_path(dir);
+    let mut slots = [None; SLOTS];
+    let opened = files.open_if_exists(&path, OpenMode::Read);
+    let file = match opened {
+        Err(error) if error.damage().is_some() => None,
+        opened => opened?,
+    };
+    let Some(file) = file else { return Ok(slots) };
+    for (slot, position) in slots.iter_mut().zip(HARD_SLOT_POSITIONS) {
+        let bytes = match file.read_at(position, HARD_RECORD_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if class_of(&error) == FailureClass::Damage => continue,
+            Err(source) => return Err(StorageError::io(Action::Read, &path, source)),
+        };
+        if let Some(newer) = HardRecord::newer(&bytes) {
+            return Err(newer.in_file(&path, position).into());
+        }
+        *slot = HardRecord::decode(&bytes, group);
+    }
+    Ok(slots)
 }
 
 /// Replaces the file by one with the record in all slots, durably.

@@ -5,8 +5,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::format::{ENTRY_HEADER_BYTES, EntryHeader, NewerValue};
+use crate::format::{ENTRY_HEADER_BYTES, ENTRY_MAGIC, EntryHeader, NewerValue};
 use crate::fs::FsFile;
+
+/// Alignment of entries in a segment, bytes.
+const STEP_BYTES: usize = 8;
 
 /// A cursor over the entries of a segment file.
 pub(crate) struct Walker<'a> {
@@ -94,5 +97,23 @@ impl<'a> Walker<'a> {
     /// Advances to the next entry.
     pub(crate) fn skip(&mut self, header: &EntryHeader) {
         self.position += header.size_bytes();
+    }
+
+    /// Advances by at least one step to the next position at which an entry may start; returns
+    /// whether there is one.
+    pub(crate) fn skip_to_magic(&mut self) -> io::Result<bool> {
+        self.position += STEP_BYTES as u64;
+        while self.peek(ENTRY_HEADER_BYTES)?.is_some() {
+            let at = self.buffered(ENTRY_HEADER_BYTES).unwrap_or(0);
+            let mut steps = self.buffer[at..].chunks_exact(STEP_BYTES);
+            let count = steps.len();
+            let magic = ENTRY_MAGIC.to_le_bytes();
+            let found = steps.position(|step| step.first_chunk() == Some(&magic));
+            self.position += (found.unwrap_or(count) * STEP_BYTES) as u64;
+            if found.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

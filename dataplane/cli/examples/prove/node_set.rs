@@ -194,14 +194,25 @@ impl NodeSet {
         pid.with_context(|| format!("{} does not run", self.nodes[at].name))
     }
 
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Runs a CLI command and returns whether it succeeded, and its text.
     pub(crate) async fn cli(&self, args: &[&str]) -> Result<(bool, String)> {
+        let (code, text) = self.cli_code(args).await?;
+        Ok((code == Some(0), text))
+    }
+
+    /// Runs a CLI command and returns its exit code and its text.
+    pub(crate) async fn cli_code(&self, args: &[&str]) -> Result<(Option<i32>, String)> {
         let contexts = self.folder.join("contexts.yaml");
         let mut command = Command::new(&self.program);
         command.args(args).stdin(Stdio::null()).kill_on_drop(true);
         let output = command.env("LOGRAFT_CONFIG", contexts).output().await?;
         let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-        Ok((output.status.success(), text.concat()))
+        Ok((output.status.code(), text.concat()))
     }
 
     /// Whether `lograft cluster status` says that the cluster is healthy, and its text.

@@ -1,13 +1,19 @@
 //! Groups that lost their majority are recovered by the CLI from one survivor: its records are kept,
 //! new ones are acknowledged, and the lost replicas change nothing when they return.
 
+mod damage;
+mod damaged_metadata;
 mod metadata;
 mod partition;
+mod replicas;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
+use lograft_client::{Client, ConsumerConfig, StartAt};
 use tokio::time::sleep;
 
 use self::metadata::Loss;
@@ -39,6 +45,12 @@ enum Case {
     Metadata,
     /// Two of three disks of a cluster
     Cluster,
+    /// One of two replicas of a partition is damaged
+    TwoReplicas,
+    /// The log of the metadata is damaged on one node, with a majority of others and without one
+    DamagedMetadata,
+    /// The only replica of a partition is damaged
+    OnlyReplica,
 }
 
 impl Recover {
@@ -49,6 +61,9 @@ impl Recover {
             Case::OldMember,
             Case::Metadata,
             Case::Cluster,
+            Case::TwoReplicas,
+            Case::DamagedMetadata,
+            Case::OnlyReplica,
         ];
         let cases = if self.case.is_empty() {
             &all[..]
@@ -61,6 +76,9 @@ impl Recover {
                 Case::OldMember => partition::run(args, self.records, true).await?,
                 Case::Metadata => metadata::run(args, self.records, Loss::Voters).await?,
                 Case::Cluster => metadata::run(args, self.records, Loss::Disks).await?,
+                Case::TwoReplicas => replicas::two(args, self.records).await?,
+                Case::DamagedMetadata => damaged_metadata::run(args, self.records).await?,
+                Case::OnlyReplica => replicas::only(args, self.records).await?,
             }
         }
         Ok(())
@@ -76,4 +94,31 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> Result<bool>) -> 
         sleep(POLL_INTERVAL).await;
     }
     Ok(started.elapsed())
+}
+
+/// The number at the start of a record's value.
+fn number_of(value: &[u8]) -> Result<u64> {
+    let number = value.first_chunk().context("value is too short")?;
+    Ok(u64::from_le_bytes(*number))
+}
+
+fn from_base64(text: &str) -> Result<Vec<u8>> {
+    STANDARD.decode(text).context("invalid base64")
+}
+
+/// The numbers of all records of a topic with one partition, in their order.
+async fn read_numbers(client: &Client, topic: &str) -> Result<Vec<u64>> {
+    let config = ConsumerConfig {
+        follow: false,
+        ..ConsumerConfig::new(topic, StartAt::Earliest)
+    };
+    let mut consumer = client.consumer(config).await?;
+    let mut numbers = Vec::new();
+    while let Some(batch) = consumer.next_batch().await? {
+        for record in batch.iter() {
+            let (_, record) = record?;
+            numbers.push(number_of(record.value.unwrap_or_default())?);
+        }
+    }
+    Ok(numbers)
 }

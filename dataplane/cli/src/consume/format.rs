@@ -1,10 +1,10 @@
 //! Output formats of a record.
 
-use super::json::append_json;
 use super::record::ConsumedRecord;
 use super::template::Template;
 use crate::error::CliError;
 use crate::escapes::{append_visible, make_json_visible};
+use crate::record_json::{RecordPlace, append_json};
 
 /// Output format of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,12 @@ impl Printer {
             }
             Format::Json { end } => {
                 let start = out.len();
-                append_json(&self.topic, consumed, out)?;
+                let place = RecordPlace {
+                    topic: Some((&self.topic, consumed.partition)),
+                    offset: consumed.offset,
+                    append_time_ms: consumed.append_time_ms,
+                };
+                append_json(&place, record, out)?;
                 if self.visible {
                     make_json_visible(start, out);
                 }

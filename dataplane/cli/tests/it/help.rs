@@ -29,6 +29,8 @@ const COMMANDS: &[&str] = &[
     "cluster transfer",
     "cluster decommission",
     "cluster recommission",
+    "replica",
+    "replica export",
     "acl",
     "acl list",
     "acl add",

@@ -17,6 +17,7 @@ mod other_languages;
 mod pipes;
 mod recreated;
 mod refused;
+mod replica_export;
 mod replicas;
 mod support;
 mod terminal;

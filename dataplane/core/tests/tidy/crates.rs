@@ -45,7 +45,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Those of ours that the tests of a crate may use too.
-const TESTS_MAY_USE: &[(&str, &str)] = &[("lograft-node", "lograft-client")];
+const TESTS_MAY_USE: &[(&str, &str)] = &[
+    ("lograft-node", "lograft-client"),
+    ("lograft", "lograft-storage"),
+];
 
 /// The pure crates: time, randomness and the environment are arguments.
 const PURE: &[&str] = &["lograft-core", "lograft-operator-desired"];

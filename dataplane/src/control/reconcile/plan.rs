@@ -153,7 +153,7 @@ fn closable<'a>(
 
 /// Groups to delete from this node: known to the metadata, and not assigned to `me`. Not while
 /// their recovery is in progress: if the survivor fails as well, another replica may be named. Nor
-/// those that recovered metadata do not know any more.
+/// those that recovered metadata do not know any more, or may know at an earlier place.
 fn removable(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> BTreeSet<GroupId> {
     let Holdings {
         open,
@@ -177,7 +177,9 @@ fn removable(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> BTreeSet<G
         let place = metadata.group(*group);
         let pending = place.and_then(|place| place.partition.pending_recovery());
         let is_later = is_learned_later(*group, metadata.recovery_epoch(*group), holdings);
-        pending.is_some_and(|recovery| recovery.former.contains(&me)) || is_later
+        pending.is_some_and(|recovery| recovery.former.contains(&me))
+            || is_later
+            || has_moved_here(metadata, *group, holdings)
     };
     open.iter()
         .chain(corrupt)
@@ -187,6 +189,29 @@ fn removable(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> BTreeSet<G
         .filter(|group| !is_kept(group))
         .copied()
         .collect()
+}
+
+/// Whether metadata that were lost may have moved a replica to this node: the group is older than
+/// the recovery, and the recovered metadata never assigned it here.
+// The node acts on recovered metadata only after a restart. So a replica that runs was assigned by
+// them since, and a later command took it away. One that does not may be a voter of a group whose
+// other replicas were moved away and deleted as well: its files may be the only ones that are left.
+fn has_moved_here(metadata: &Metadata, group: GroupId, holdings: &Holdings) -> bool {
+    let is_known = metadata.group(group).is_some();
+    let is_current = holdings.epoch(group) >= metadata.recovery_epoch(group);
+    let is_open = holdings.open.contains(&group);
+    is_known && is_current && !is_open && metadata.is_older_than_recovery(group)
+}
+
+/// Whether metadata that were lost may have moved the replica of `me` to another node, which an
+/// empty log in its place does not know: it must not vote before its group has added it.
+// The replica was deleted after the move, and the group's mark with it. Opened empty, it would vote
+// for a member that was down during the move and counts it as a voter still: a leader without
+// committed entries. A target that is no replica yet joins in any case.
+pub(crate) fn may_have_moved_away(metadata: &Metadata, me: NodeId, group: GroupId) -> bool {
+    let place = metadata.group(group);
+    let is_replica = place.is_some_and(|place| place.partition.replicas.contains(&me));
+    is_replica && metadata.is_older_than_recovery(group)
 }
 
 fn open_step(
@@ -608,5 +633,73 @@ mod tests {
         holdings.epochs.insert(GroupId(1), epoch);
         assert_eq!(plan(&metadata, NodeId(1), &holdings), [], "its own files");
         assert_eq!(opened(&plan(&recovered, NodeId(1), &holdings)), [1]);
+    }
+
+    /// The metadata of `recovering` as they were before the move of the partition from node 3 to
+    /// node 4, recovered from a node that did not know of the move.
+    fn recovered_before_a_move() -> Metadata {
+        let mut metadata = cluster(5);
+        let level = lograft_core::FeatureLevel::CURRENT;
+        apply(&mut metadata, &Command::FinalizeLevel { level });
+        create(&mut metadata, "a", &[&[1, 2, 3]]);
+        let group = group(&metadata, "a", 0);
+        apply(&mut metadata, &Command::StartPartition { group });
+        let epoch = RecoveryEpoch::new(1, NodeId(1)).unwrap();
+        let (at_ms, lost) = (1, Vec::new());
+        apply(
+            &mut metadata,
+            &Command::RecoverMetadata { epoch, at_ms, lost },
+        );
+        metadata
+    }
+
+    /// Node 4 is a voter, and may have the only copy: the others may have moved as well.
+    #[test]
+    fn files_that_recovered_metadata_assign_elsewhere_are_kept() {
+        let mut metadata = recovered_before_a_move();
+        let mut holdings = Holdings {
+            on_disk: groups(&[0, 1]),
+            ..Holdings::default()
+        };
+        assert_eq!(plan(&metadata, NodeId(4), &holdings), []);
+        holdings.open = groups(&[1]);
+        let removed = [Step::Remove(GroupId(1))];
+        assert_eq!(
+            plan(&metadata, NodeId(4), &holdings),
+            removed,
+            "assigned since, and moved away"
+        );
+        holdings.open = BTreeSet::new();
+        create(&mut metadata, "b", &[&[1, 2, 3]]);
+        let later = group(&metadata, "b", 0);
+        holdings.on_disk.insert(later);
+        assert_eq!(
+            plan(&metadata, NodeId(4), &holdings),
+            [Step::Remove(later)],
+            "the recovered metadata have assigned it"
+        );
+        let (name, topic_id) = ("a".to_owned(), None);
+        apply(&mut metadata, &Command::DeleteTopic { name, topic_id });
+        assert_eq!(
+            plan(&metadata, NodeId(4), &holdings),
+            [Step::Remove(GroupId(1)), Step::Remove(later)]
+        );
+    }
+
+    /// Node 3 has deleted its replica after the move, and its mark with it. Its vote would make
+    /// node 2 a leader, which was down during the move and lacks what 1 and 4 have committed.
+    #[test]
+    fn an_empty_replica_does_not_vote_if_recovered_metadata_may_have_forgotten_a_move() {
+        let mut metadata = recovered_before_a_move();
+        let group = GroupId(1);
+        let may_have_moved =
+            |metadata: &Metadata, node| may_have_moved_away(metadata, NodeId(node), group);
+        assert!(may_have_moved(&metadata, 3));
+        let later = metadata.next_ids().group;
+        create(&mut metadata, "b", &[&[1, 2, 3]]);
+        assert!(!may_have_moved_away(&metadata, NodeId(3), later));
+        let mut never = cluster(3);
+        create(&mut never, "a", &[&[1, 2, 3]]);
+        assert!(!may_have_moved(&never, 3));
     }
 }

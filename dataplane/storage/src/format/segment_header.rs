@@ -92,6 +92,13 @@ impl SegmentHeader {
         (bytes, crc)
     }
 
+    /// Group and uid of a header, whether its checksum is right or not; `None` if it is cut off
+    /// before them.
+    pub(crate) fn raw_ids(bytes: &[u8]) -> Option<(u64, u64)> {
+        let bytes = bytes.get(..48)?;
+        Some((get_u64(bytes, 32), get_u64(bytes, 40)))
+    }
+
     /// Decodes the header in the first 96 bytes; `None` if it is not valid.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..LEN)?;

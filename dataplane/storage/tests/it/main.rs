@@ -19,6 +19,7 @@ mod fixtures;
 mod identities;
 mod model;
 mod newer_versions;
+mod salvage;
 mod setup;
 mod time_search;
 mod truncation_race;

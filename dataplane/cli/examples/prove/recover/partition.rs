@@ -18,7 +18,7 @@ const RECORD_BYTES: usize = 256;
 /// Nodes of the cluster: all vote in the meta group, so three of them are its majority.
 const NODES: u32 = 5;
 /// How long the lost replicas run without anybody who knows of the recovery.
-const ALONE: Duration = Duration::from_secs(10);
+const ALONE: Duration = Duration::from_secs(20);
 
 /// The cluster, and the nodes of the partition by their place in it.
 struct Test {
@@ -175,12 +175,17 @@ impl Test {
             self.nodes.start(at);
         }
         let mut count = 0;
-        // New producers need ids, for which the metadata need their majority: without one.
-        let written = timeout(ALONE, self.write_alone(folder, number, &mut count)).await;
-        println!(
-            "the lost replicas alone have acknowledged {count} records, which nobody keeps: {:?}",
-            written.map(|result| result.map_err(|error| error.to_string()))
-        );
+        let mut failed = None;
+        let writing = async {
+            loop {
+                failed = self.write_alone(folder, number, &mut count).await.err();
+                sleep(POLL_INTERVAL).await;
+            }
+        };
+        drop(timeout(ALONE, writing).await);
+        println!("the lost replicas alone have acknowledged {count} records, which nobody keeps");
+        // Without them, it would not be shown that they are thrown away.
+        ensure!(count > 0, "no record was acknowledged: {failed:?}");
         for at in 0..self.nodes.nodes.len() {
             if !self.lost.contains(&at) {
                 self.nodes.start(at);
@@ -195,12 +200,8 @@ impl Test {
         number: u64,
         count: &mut u64,
     ) -> Result<()> {
-        let client = loop {
-            match connect_to(folder, self.lost[0]).await {
-                Ok(client) => break client,
-                Err(_) => sleep(POLL_INTERVAL).await,
-            }
-        };
+        let client = connect_to(folder, self.lost[0]).await?;
+        // New producers need ids, for which the metadata need their majority: without one.
         let config = ProducerConfig {
             idempotent: false,
             ..ProducerConfig::default()
@@ -208,7 +209,7 @@ impl Test {
         let producer = client.producer(config).await?;
         let topic = producer.topic(TOPIC).await?;
         let mut value = [0; RECORD_BYTES];
-        for number in number.. {
+        for number in number + *count.. {
             value[..8].copy_from_slice(&number.to_le_bytes());
             let record = RecordParts {
                 value: Some(&value),

@@ -2,15 +2,26 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lograft_client::RecordRef;
 use serde::Serialize;
 
-use super::record::ConsumedRecord;
 use crate::output::OutputError;
+
+/// Where a record is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordPlace<'a> {
+    /// Topic and partition; unknown to the files of a replica.
+    pub(crate) topic: Option<(&'a str, u32)>,
+    pub(crate) offset: u64,
+    pub(crate) append_time_ms: i64,
+}
 
 #[derive(Serialize)]
 struct JsonRecord<'a> {
-    topic: &'a str,
-    partition: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<u32>,
     offset: u64,
     timestamp_ms: i64,
     append_time_ms: i64,
@@ -55,21 +66,20 @@ fn json_value(bytes: Option<&[u8]>) -> JsonValue<'_> {
 
 /// Appends the record as a JSON object on one line, without a line end.
 pub(crate) fn append_json(
-    topic: &str,
-    consumed: &ConsumedRecord<'_>,
+    place: &RecordPlace<'_>,
+    record: &RecordRef<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), OutputError> {
-    let record = consumed.record;
     let key = match json_value(record.key) {
         JsonValue::Text(text) => JsonKey::Text(text),
         JsonValue::Bytes(text) => JsonKey::Bytes(text),
     };
     let json = JsonRecord {
-        topic,
-        partition: consumed.partition,
-        offset: consumed.offset,
+        topic: place.topic.map(|(topic, _)| topic),
+        partition: place.topic.map(|(_, partition)| partition),
+        offset: place.offset,
         timestamp_ms: record.timestamp_ms,
-        append_time_ms: consumed.append_time_ms,
+        append_time_ms: place.append_time_ms,
         key,
         value: json_value(record.value),
         // Decoding the batch has validated the headers, so none is skipped here.
