@@ -69,8 +69,19 @@ pub struct Mend {
 pub struct Delete {
     /// The object.
     pub object: ObjectRef,
-    /// Whether the objects that it owns stay.
-    pub orphan: bool,
+    /// How it is deleted.
+    pub how: Deletion,
+}
+
+/// How an object is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// With the objects that it owns; a pod has its grace period.
+    Usual,
+    /// The objects that it owns stay.
+    Orphan,
+    /// A pod at once, without an answer of its host: its containers may still run there.
+    Force,
 }
 
 /// A request to the data plane. Each is idempotent.

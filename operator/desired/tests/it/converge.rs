@@ -8,9 +8,9 @@ use lograft_crds::LogCluster;
 use lograft_crds::log_cluster::AuthorizationMode;
 use lograft_crds::names::{ClusterNames, LABEL_AUTHORIZATION};
 use lograft_operator_desired::cluster::{
-    Ask, ClusterView, FeatureLevel, Identity, Intervention, Mend, NodeAnswer, NodeState, Observed,
-    ObservedCertificate, ObservedDisk, ObservedGossipKeys, ObservedPartition, ObservedPod,
-    ObservedReplica, ObservedSecret, Plan, Proposal, Stop, ValidCluster, Wait, plan,
+    Ask, ClusterView, Deletion, FeatureLevel, Identity, Intervention, Mend, NodeAnswer, NodeState,
+    Observed, ObservedCertificate, ObservedDisk, ObservedGossipKeys, ObservedPartition,
+    ObservedPod, ObservedReplica, ObservedSecret, Plan, Proposal, Stop, ValidCluster, Wait, plan,
 };
 use lograft_operator_desired::fleet::{Held, Member};
 use lograft_operator_desired::{ObjectKey, ObjectRef, Settings};
@@ -753,7 +753,7 @@ fn disks_grow_and_the_set_is_recreated_around_its_pods() {
     assert!(plan.delete.is_empty());
     sim.carry_out(&plan);
     let plan = sim.plan();
-    assert!(plan.delete.len() == 1 && plan.delete[0].orphan);
+    assert!(plan.delete.len() == 1 && plan.delete[0].how == Deletion::Orphan);
     sim.converge();
     assert_eq!(sim.observed.disk_size().as_deref(), Some("20Gi"));
     let after: Vec<String> = sim

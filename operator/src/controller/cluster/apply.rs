@@ -12,7 +12,7 @@ use lograft_crds::LogCluster;
 use lograft_crds::limits::GROWTH_REFUSAL_MAX_BYTES;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
 use lograft_operator_desired::cluster::{
-    self as desired, Ask, Delete, GossipKeyPlan, Grow, Identity, Mend, Outcome, Plan,
+    self as desired, Ask, Delete, Deletion, GossipKeyPlan, Grow, Identity, Mend, Outcome, Plan,
     RefusedGrowth, SecretPlan, Step, StepFailure, Stop, UnpreparedStop,
 };
 use lograft_operator_desired::{ObjectKey, ObjectRef, cut_words};
@@ -276,7 +276,7 @@ impl Applier<'_> {
             Ok(Eviction::NotPossible) => {
                 let delete = Delete {
                     object: stop.pod.clone(),
-                    orphan: false,
+                    how: Deletion::Usual,
                 };
                 self.delete(&delete).await;
             }
@@ -353,10 +353,10 @@ impl Applier<'_> {
             Ok(api) => api,
             Err(error) => return self.failed(Step::Delete(key.clone()), &error),
         };
-        let params = if delete.orphan {
-            DeleteParams::orphan()
-        } else {
-            DeleteParams::default()
+        let params = match delete.how {
+            Deletion::Usual => DeleteParams::default(),
+            Deletion::Orphan => DeleteParams::orphan(),
+            Deletion::Force => DeleteParams::default().grace_period(0),
         };
         // The plan checked one particular object: a new pod of the same name is not deleted.
         let params = params.preconditions(Preconditions {

@@ -1,6 +1,6 @@
 //! Reads everything that a plan depends on. All reads of a reconcile are here.
 
-mod gone_hosts;
+mod lost_hosts;
 mod pod;
 mod strays;
 mod user_issuers;
@@ -59,7 +59,7 @@ pub(super) async fn observe(
         disks(reconciler, namespace, names),
     )?;
     add_zones_of_hosts(&reconciler.host_zones, zone_key, &mut pods).await;
-    gone_hosts::add(&reconciler.client, &pods, &mut disks).await;
+    lost_hosts::add(&reconciler.client, &pods, &mut disks, now).await;
     let stateful_set = stateful_set(&live)?;
     let seen = warnings::Seen {
         names,
@@ -319,7 +319,7 @@ fn observe_disk(
             .volume_name
             .clone()
             .filter(|name| !name.is_empty()),
-        gone_host: None,
+        lost_host: None,
     };
     Some((names.ordinal(pod)?, disk))
 }
