@@ -115,6 +115,7 @@ impl Sim {
             let authorization = status.authorization.get_or_insert_default();
             authorization.default_mode = plan.default_authorization;
         }
+        status.bootstrap_ordinal = plan.bootstrap_ordinal.or(status.bootstrap_ordinal);
         status.bootstrapped |= plan.mark_bootstrapped;
         if !plan.image.is_empty() {
             status.default_version = Some(plan.default_version.clone());
@@ -262,8 +263,13 @@ impl Sim {
     fn answer(&mut self, ask: &Ask) {
         self.asked.push(ask.clone());
         match ask {
-            Ask::Bootstrap { cluster_id } => {
+            Ask::Bootstrap {
+                cluster_id,
+                ordinal,
+            } => {
                 assert!(self.observed.view.is_none(), "a second cluster");
+                let chosen = self.cluster.status.as_ref().unwrap().bootstrap_ordinal;
+                assert_eq!(chosen, Some(*ordinal), "it is stored first");
                 assert_eq!(
                     Some(cluster_id),
                     self.cluster.status.as_ref().unwrap().cluster_id.as_ref()
@@ -499,7 +505,8 @@ fn a_new_cluster_is_bootstrapped_once_and_converges() {
     assert_eq!(
         sim.asked,
         [Ask::Bootstrap {
-            cluster_id: ID.to_owned()
+            cluster_id: ID.to_owned(),
+            ordinal: 0,
         }]
     );
     assert!(sim.cluster.status.as_ref().unwrap().bootstrapped);

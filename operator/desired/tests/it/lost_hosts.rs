@@ -277,42 +277,113 @@ fn a_host_that_is_declared_out_of_service_is_lost() {
     assert!(sim.wait_text().contains(text), "{}", sim.wait_text());
 }
 
+/// No host takes these pods, and none ever did.
+fn leave_homeless(sim: &mut Sim, ordinals: &[i32]) {
+    for at in ordinals {
+        let Some(pod) = sim.observed.pods.get_mut(at) else {
+            continue;
+        };
+        pod.running = false;
+        pod.ready = false;
+        pod.address = None;
+        pod.unscheduled = Some("0/3 nodes are available".to_owned());
+        sim.observed.answers.remove(at);
+        sim.observed.disks.get_mut(at).unwrap().actual_bytes = None;
+    }
+}
+
+/// A host takes them.
+fn take_in(sim: &mut Sim, ordinals: &[i32]) {
+    for at in ordinals {
+        let pod = sim.observed.pods.get_mut(at).unwrap();
+        pod.unscheduled = None;
+        pod.running = true;
+        pod.address = Some("10.0.0.9".to_owned());
+        sim.observed.answers.insert(*at, NodeAnswer::Empty);
+        sim.observed.disks.get_mut(at).unwrap().actual_bytes = Some(10 << 30);
+    }
+}
+
 /// Two of five pods have no host, and never had: the three that run make the cluster.
 #[test]
 fn pods_that_no_host_ever_took_do_not_hold_up_the_bootstrap() {
-    let mut sim = Sim::new();
-    sim.cluster.spec.replicas = 5;
-    let mut has_id = false;
-    for _ in 0..20 {
-        let plan = sim.plan();
-        has_id |= plan.identity == Identity::Mint;
-        sim.carry_out(&plan);
-        for at in 3..5 {
-            let Some(pod) = sim.observed.pods.get_mut(&at) else {
-                continue;
-            };
-            pod.running = false;
-            pod.ready = false;
-            pod.address = None;
-            pod.unscheduled = Some("0/3 nodes are available".to_owned());
-            sim.observed.answers.remove(&at);
-            sim.observed.disks.get_mut(&at).unwrap().actual_bytes = None;
+    for (homeless, first) in [([3, 4], 0), ([0, 3], 1), ([0, 1], 2)] {
+        let mut sim = Sim::new();
+        sim.cluster.spec.replicas = 5;
+        let mut has_id = false;
+        for _ in 0..20 {
+            let plan = sim.plan();
+            has_id |= plan.identity == Identity::Mint;
+            sim.carry_out(&plan);
+            leave_homeless(&mut sim, &homeless);
         }
+        assert!(has_id);
+        let asked = |sim: &Sim| -> Vec<i32> {
+            let asked = sim.asked.iter().filter_map(|ask| match ask {
+                Ask::Bootstrap { ordinal, .. } => Some(*ordinal),
+                _ => None,
+            });
+            asked.collect()
+        };
+        assert_eq!(asked(&sim), [first]);
+        assert!(sim.cluster.status.as_ref().unwrap().bootstrapped);
+        // They join once there is a host.
+        take_in(&mut sim, &homeless);
+        sim.kubernetes();
+        sim.converge();
+        assert_eq!(asked(&sim), [first]);
+        assert_eq!(sim.observed.view.as_ref().unwrap().nodes.len(), 5);
     }
-    assert!(has_id);
-    let bootstraps = sim.asked.iter();
-    let bootstraps = bootstraps.filter(|ask| matches!(ask, Ask::Bootstrap { .. }));
-    assert_eq!(bootstraps.count(), 1);
-    assert!(sim.cluster.status.as_ref().unwrap().bootstrapped);
 
     // With a volume, a disk may hold a cluster: its pod has to start first.
+    for at in [0, 2] {
+        let mut sim = Sim::new();
+        let plan = sim.plan();
+        sim.carry_out(&plan);
+        let pod = sim.observed.pods.get_mut(&at).unwrap();
+        pod.unscheduled = Some("0/3 nodes are available".to_owned());
+        pod.running = false;
+        sim.observed.answers.remove(&at);
+        let plan = sim.plan();
+        assert_eq!(plan.ask, []);
+    }
+}
+
+/// The request to the second pod may be on its way when the first one gets a host. Both would
+/// bootstrap if the first one was asked then.
+#[test]
+fn the_node_that_bootstraps_is_chosen_once() {
     let mut sim = Sim::new();
     let plan = sim.plan();
     sim.carry_out(&plan);
-    let pod = sim.observed.pods.get_mut(&2).unwrap();
-    pod.unscheduled = Some("0/3 nodes are available".to_owned());
-    pod.running = false;
-    sim.observed.answers.remove(&2);
+    leave_homeless(&mut sim, &[0]);
     let plan = sim.plan();
-    assert_eq!(plan.ask, []);
+    let is_ask_of = |plan: &Plan, at: i32| {
+        let [Ask::Bootstrap { ordinal, .. }] = plan.ask.as_slice() else {
+            return false;
+        };
+        *ordinal == at
+    };
+    assert!(is_ask_of(&plan, 1), "{:?}", plan.ask);
+    assert_eq!(plan.bootstrap_ordinal, Some(1), "stored before it is asked");
+    // The choice is stored, the answer of the node is lost.
+    let status = sim.cluster.status.as_mut().unwrap();
+    status.bootstrap_ordinal = plan.bootstrap_ordinal;
+    take_in(&mut sim, &[0]);
+    let plan = sim.plan();
+    assert!(is_ask_of(&plan, 1), "{:?}", plan.ask);
+    assert_eq!(plan.bootstrap_ordinal, None, "it never changes");
+    // Its node is silent: nobody else is asked, also if its pod is gone.
+    let silent = NodeAnswer::Silent("no route".to_owned());
+    sim.observed.answers.insert(1, silent);
+    assert_eq!(sim.plan().ask, []);
+    let text = "1 node(s) to start and answer, first lograft-1";
+    assert!(sim.wait_text().contains(text), "{}", sim.wait_text());
+    leave_homeless(&mut sim, &[1]);
+    assert_eq!(sim.plan().ask, []);
+    take_in(&mut sim, &[1]);
+    sim.converge();
+    let bootstraps = sim.asked.iter();
+    let bootstraps = bootstraps.filter(|ask| matches!(ask, Ask::Bootstrap { .. }));
+    assert_eq!(bootstraps.count(), 1);
 }

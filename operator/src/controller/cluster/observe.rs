@@ -38,8 +38,6 @@ pub(super) struct Observation {
     pub(super) secrets: BTreeMap<String, Secret>,
     /// Client for the nodes, once the operator has a certificate.
     pub(super) admin: Option<AdminClient>,
-    /// Host of the first pod.
-    pub(super) first_host: String,
     /// Host of the node that described the cluster.
     pub(super) reporter: Option<String>,
 }
@@ -116,7 +114,6 @@ pub(super) async fn observe(
         observed,
         secrets,
         admin,
-        first_host: names.pod_host(0, namespace),
         reporter: reports.reporter,
     })
 }
