@@ -153,6 +153,10 @@ pub const HOST_ZONES_MAX_SECONDS: u64 = 600;
 /// Hosts whose zone the operator remembers.
 pub const HOST_ZONES_MAX_COUNT: usize = 10_000;
 
+/// Nodes of Kubernetes that are read for one name of a host. Two have the same name while a host
+/// that was registered again still has its former one.
+pub const NODES_OF_HOST_MAX_COUNT: u32 = 8;
+
 /// Nodes that are taken from what one node has discovered.
 pub const MEMBERS_SEEN_MAX_COUNT: usize = 2 * REPLICAS_MAX_COUNT as usize;
 

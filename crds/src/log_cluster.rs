@@ -28,7 +28,7 @@ pub use discovery::{Discovery, GossipSpec, Seeds};
 pub use log::{LogDefaults, Retention};
 pub use observability::{LogFormat, Observability};
 pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
-pub use recovery::{LostPolicy, Recovery};
+pub use recovery::{LostHostPolicy, LostPolicy, Recovery};
 pub use rollout_status::RolloutStatus;
 pub use status::{
     AuthorizationStatus, Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus,

@@ -22,6 +22,10 @@ pub const USER_SECRET_ENDING: &str = "-lograft-user";
 /// that manages them.
 pub const SCOPE_LEASE: &str = "lograft-logclusters";
 
+/// Taint of a Node, set by people or by what watches over hosts: the host is off, and its pods may
+/// start elsewhere.
+pub const TAINT_OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
 /// Label: the program.
 pub const LABEL_NAME: &str = "app.kubernetes.io/name";
 /// Label: the cluster, for Kubernetes tools that group by it.

@@ -342,6 +342,13 @@ pub const STATUS: &[Rule] = &[
         "status.clusterId is immutable: it is stored on every disk of the cluster; restore it",
     ),
     rule_at(
+        ".bootstrapOrdinal",
+        "!has(oldSelf.bootstrapOrdinal) || (has(self.bootstrapped) && self.bootstrapped) || \
+         (has(self.bootstrapOrdinal) && self.bootstrapOrdinal == oldSelf.bootstrapOrdinal)",
+        "status.bootstrapOrdinal cannot be changed before the cluster is bootstrapped: a second node \
+         would be asked to create it; restore it",
+    ),
+    rule_at(
         ".bootstrapped",
         "!has(oldSelf.bootstrapped) || !oldSelf.bootstrapped || \
          (has(self.bootstrapped) && self.bootstrapped)",

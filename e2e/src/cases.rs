@@ -117,6 +117,7 @@ api_cases! {
     obstacles::what_keeps_a_pod_from_running_is_named,
     obstacles::a_crash_loop_is_one_state_and_one_event,
     hosts::a_volume_on_a_host_that_is_gone_is_named,
+    hosts::a_volume_on_an_unreachable_host_is_released_on_request,
     topics::bad_topics_are_refused_with_advice,
     topics::a_topic_is_created_changed_and_kept_or_deleted,
     topics::changes_of_topics_by_others_are_reverted_or_named,

@@ -32,6 +32,8 @@ use crate::sandbox::{Sandbox, await_condition};
 
 /// Bytes that a connection buffers.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Start of the DNS name of the node that [`Mood::FirstLost`] is about.
+const FIRST_NODE: &str = "events-0.";
 
 /// TLS settings and state of a cluster.
 #[derive(Clone)]
@@ -135,8 +137,14 @@ async fn serve(stream: TcpStream, served: ServedNodes) {
         return;
     };
     let name = start.client_hello().server_name().map(str::to_owned);
-    let node = name.and_then(|name| lock(&served).get(&name).cloned());
-    let Some(node) = node.filter(|node| node.cluster.mood() != Mood::Silent) else {
+    let name = name.unwrap_or_default();
+    let node = lock(&served).get(&name).cloned();
+    let is_lost = |mood: Mood| match mood {
+        Mood::Silent => true,
+        Mood::FirstLost => name.starts_with(FIRST_NODE),
+        _ => false,
+    };
+    let Some(node) = node.filter(|node| !is_lost(node.cluster.mood())) else {
         return;
     };
     let Ok(mut stream) = start.into_stream(node.tls).await else {

@@ -209,20 +209,8 @@ impl AdminClient {
             .into_inner())
     }
 
-    /// Sends a request of a plan: a bootstrap to `first`, the host of the first pod, the others to
-    /// `member`, the host of a node in the cluster. Each is idempotent.
-    pub(crate) async fn carry_out(
-        &self,
-        ask: &Ask,
-        first: &str,
-        member: Option<&str>,
-    ) -> Result<(), NodeError> {
-        let host = match ask {
-            Ask::Bootstrap { .. } => first,
-            Ask::Decommission { .. } | Ask::Recommission { .. } | Ask::FinalizeLevel { .. } => {
-                member.ok_or(NodeError::NoMember)?
-            }
-        };
+    /// Sends a request of a plan to the node at `host`. Each is idempotent.
+    pub(crate) async fn carry_out(&self, ask: &Ask, host: &str) -> Result<(), NodeError> {
         bounded(host, NODE_ANSWER_MAX_SECONDS, async {
             let client = self.client(host).await?;
             let done = send(client, ask).await;
@@ -283,7 +271,10 @@ impl AdminClient {
 
 async fn send(mut client: AdminServiceClient<Channel>, ask: &Ask) -> Result<(), tonic::Status> {
     match ask {
-        Ask::Bootstrap { cluster_id } => {
+        Ask::Bootstrap {
+            cluster_id,
+            ordinal: _,
+        } => {
             let cluster_id = cluster_id.clone();
             client.bootstrap(BootstrapRequest { cluster_id }).await?;
         }

@@ -46,7 +46,7 @@
   resources: [controllerrevisions]
   verbs: [get]
 # A rollout annotates and evicts pods, one at a time; the StatefulSet recreates them. A pod that
-# serves nobody is deleted.
+# serves nobody is deleted, and so is one whose host is lost.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
@@ -54,7 +54,7 @@
   resources: [pods/eviction]
   verbs: [create]
 # Disks grow through their claims, which have the authorization mode as a label. A claim is deleted
-# when a new node replaces a decommissioned node that held no data.
+# when a new node replaces a decommissioned node that held no data, or when its host is lost.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, watch, patch, delete]

@@ -17,11 +17,14 @@ pub struct Recovery {
     /// Time without any sign of a node after which it counts as lost, 1m to 8760h. It should be
     /// longer than a restart of a host.
     pub dead_node_after: Period,
-    /// Whether the operator deletes a PVC whose volume is on a host that Kubernetes has no Node of
-    /// any more, after the same time: the pod can start nowhere else with it. It then starts on
-    /// another host as a new node without data, copies its replicas from the others, and the
-    /// former node is decommissioned.
-    pub lost_host: LostPolicy,
+    /// Which hosts count as lost for good, after the same time. The operator deletes a PVC whose
+    /// volume can be used on such hosts alone, since its pod can start nowhere else with it. The
+    /// pod starts on another host as a new node without data, copies its replicas from the others,
+    /// and the former node is decommissioned. `Replace`: hosts that Kubernetes has no Node of, and
+    /// those that are not ready and have the taint `node.kubernetes.io/out-of-service`.
+    /// `ReplaceUnreachable`: also those that are not ready, if no node hears of the pod; the pod is
+    /// deleted by force. `Keep`: none.
+    pub lost_host: LostHostPolicy,
 }
 
 /// Whether something that is lost is replaced.
@@ -34,12 +37,24 @@ pub enum LostPolicy {
     Keep,
 }
 
+/// Which hosts count as lost for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LostHostPolicy {
+    /// Hosts without a Node, and hosts that are declared out of service.
+    #[default]
+    Replace,
+    /// Also hosts that are not ready.
+    ReplaceUnreachable,
+    /// None.
+    Keep,
+}
+
 impl Default for Recovery {
     fn default() -> Self {
         Self {
             dead_nodes: LostPolicy::default(),
             dead_node_after: Period::from("10m"),
-            lost_host: LostPolicy::default(),
+            lost_host: LostHostPolicy::default(),
         }
     }
 }

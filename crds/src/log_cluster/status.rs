@@ -32,6 +32,11 @@ pub struct LogClusterStatus {
         regex(pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     )]
     pub cluster_id: Option<String>,
+    /// Ordinal of the pod whose node bootstraps the cluster. It is stored before that node is
+    /// asked, and never changes: no other node is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = REPLICAS_MAX_COUNT - 1))]
+    pub bootstrap_ordinal: Option<i32>,
     /// Whether the first node has bootstrapped the cluster. It never returns to false: a second
     /// bootstrap would create a second cluster (split brain).
     pub bootstrapped: bool,

@@ -98,7 +98,8 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
                 json!("11111111-93a5-4e2e-8d9c-3a1f6f1f0a55"),
             )],
         ),
-        (STATUS[1], vec![("/status/bootstrapped", json!(false))]),
+        (STATUS[1], bootstrapping(1)),
+        (STATUS[2], vec![("/status/bootstrapped", json!(false))]),
     ];
     cases.extend(breaking_access());
     cases
@@ -154,11 +155,25 @@ fn breaking_access() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
     ]
 }
 
+/// A cluster that is not bootstrapped yet, by the pod with this ordinal.
+fn bootstrapping(ordinal: i32) -> Vec<(&'static str, Value)> {
+    vec![
+        ("/status/bootstrapped", json!(false)),
+        ("/status/bootstrapOrdinal", json!(ordinal)),
+    ]
+}
+
 #[test]
 fn each_rule_refuses_and_says_what_to_do() {
-    let old = cluster(&[]);
     for (rule, changes) in breaking() {
         let new = cluster(&changes);
+        let is_early = rule.rule.contains("oldSelf.bootstrapOrdinal");
+        let before = if is_early {
+            bootstrapping(0)
+        } else {
+            Vec::new()
+        };
+        let old = cluster(&before);
         // Transition rules need the old state; the others run without one.
         let old = rule.rule.contains("oldSelf").then_some(&old);
         let texts = refusals(&new, old);
@@ -262,6 +277,19 @@ fn a_cluster_id_comes_and_stays() {
     let without = cluster(&[("/status/clusterId", Value::Null)]);
     assert_eq!(refusals(&with, Some(&without)).len(), 0);
     assert_eq!(refusals(&without, Some(&with)).len(), 1);
+}
+
+/// The choice of the pod that bootstraps is accepted; changing or removing it is not, until the
+/// cluster is bootstrapped: a former operator does not know the field.
+#[test]
+fn the_pod_that_bootstraps_is_chosen_once() {
+    let chosen = cluster(&bootstrapping(1));
+    let before = cluster(&[("/status/bootstrapped", json!(false))]);
+    let after = cluster(&[]);
+    assert_eq!(refusals(&chosen, Some(&before)).len(), 0);
+    assert_eq!(refusals(&chosen, Some(&chosen)).len(), 0);
+    assert_eq!(refusals(&before, Some(&chosen)).len(), 1);
+    assert_eq!(refusals(&after, Some(&chosen)).len(), 0);
 }
 
 /// Every rule has a case.

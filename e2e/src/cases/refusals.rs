@@ -90,6 +90,11 @@ pub(super) async fn identity_in_status_is_immutable(
     let other = "11111111-2222-4333-8444-555555555555";
     refused(put(json!({"clusterId": other})).await, "restore it")?;
     refused(put(json!({"clusterId": null})).await, "restore it")?;
+    // Of two operators that both believe to be the leader, one chooses the node that is asked.
+    put(json!({"bootstrapOrdinal": 1})).await?;
+    let second = "a second node would be asked";
+    refused(put(json!({"bootstrapOrdinal": 0})).await, second)?;
+    refused(put(json!({"bootstrapOrdinal": null})).await, second)?;
     put(json!({"bootstrapped": true})).await?;
     refused(
         put(json!({"bootstrapped": false})).await,

@@ -21,6 +21,8 @@ pub(crate) enum Mood {
     Normal,
     /// New connections are closed.
     Silent,
+    /// New connections to the first node are closed, and the others do not reach it.
+    FirstLost,
     /// It creates and changes topics, and its answers to that are lost.
     Forgetful,
     /// Partitions have no leader.
@@ -259,7 +261,7 @@ impl FakeCluster {
         let health = match self.mood() {
             Mood::Leaderless => wire::PartitionHealth::Unavailable,
             Mood::UnderReplicated => wire::PartitionHealth::UnderReplicated,
-            Mood::Normal | Mood::Silent | Mood::Forgetful | Mood::Refusing => {
+            Mood::Normal | Mood::Silent | Mood::FirstLost | Mood::Forgetful | Mood::Refusing => {
                 wire::PartitionHealth::Healthy
             }
         };
@@ -301,11 +303,13 @@ impl FakeCluster {
             let state = self.lock();
             (state.version, state.held)
         };
+        let is_lost = |number: u32| number == 1 && self.mood() == Mood::FirstLost;
         let node = |number: u32| wire::NodeDescription {
             node_id: u64::from(number),
             name: format!("events-{}", number - 1),
             state: wire::NodeState::Active.into(),
-            reachable: true,
+            reachable: !is_lost(number),
+            meta_role: wire::MetaRole::Voter.into(),
             metadata_version: if number == NODES_COUNT {
                 held.unwrap_or(version)
             } else {

@@ -7,6 +7,7 @@ mod authorization;
 pub mod build;
 mod contest;
 mod contests;
+mod disk_host;
 mod gossip_keys;
 mod http;
 mod image;
@@ -26,11 +27,12 @@ mod view;
 mod wait;
 mod windows;
 
-pub use action::{Ask, Delete, Event, Grow, Identity, Mend, Stop};
+pub use action::{Ask, Delete, Deletion, Event, Grow, Identity, Mend, Stop};
 pub use authorization::ValidAuthorization;
 pub(crate) use authorization::super_users;
 pub use build::Desired;
 pub use contest::Contest;
+pub use disk_host::{DiskHost, HostLoss};
 pub use gossip_keys::{
     GOSSIP_KEYS_FIELD, GossipKeyPlan, GossipKeySource, GossipKeyState, ObservedGossipKeys,
 };

@@ -12,6 +12,8 @@ use crate::{ObjectKey, ObjectRef};
 pub(crate) enum Action {
     /// Store the cluster ID in status.
     SetIdentity(Identity),
+    /// Store in status the ordinal of the pod that is asked to bootstrap the cluster.
+    SetBootstrapOrdinal(i32),
     /// Store in status that the cluster was bootstrapped.
     MarkBootstrapped,
     /// Issue certificates and write them.
@@ -69,17 +71,30 @@ pub struct Mend {
 pub struct Delete {
     /// The object.
     pub object: ObjectRef,
-    /// Whether the objects that it owns stay.
-    pub orphan: bool,
+    /// How it is deleted.
+    pub how: Deletion,
+}
+
+/// How an object is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// With the objects that it owns; a pod has its grace period.
+    Usual,
+    /// The objects that it owns stay.
+    Orphan,
+    /// A pod at once, without an answer of its host: its containers may still run there.
+    Force,
 }
 
 /// A request to the data plane. Each is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Bootstrap the cluster on the node of the first pod.
+    /// Bootstrap the cluster on the node of a pod.
     Bootstrap {
         /// ID of the cluster.
         cluster_id: String,
+        /// Ordinal of the pod, as it is stored in status.
+        ordinal: i32,
     },
     /// Move all replicas of a node to other nodes, then remove it.
     Decommission {

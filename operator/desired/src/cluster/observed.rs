@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::ObjectKey;
 use crate::cluster::contest::Contest;
+use crate::cluster::disk_host::DiskHost;
 use crate::cluster::gossip_keys::ObservedGossipKeys;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::{ClusterView, FeatureLevel};
@@ -127,8 +128,8 @@ pub struct ObservedDisk {
     pub authorization: Option<AuthorizationMode>,
     /// Name of its volume, once it is bound.
     pub volume: Option<String>,
-    /// The host that its volume is bound to, if Kubernetes has no Node of it.
-    pub gone_host: Option<String>,
+    /// The host that it is on, if that seems to be lost.
+    pub lost_host: Option<DiskHost>,
 }
 
 /// The certificates in a Secret, without private keys.

@@ -10,6 +10,8 @@ use crate::cluster::view::FeatureLevel;
 pub struct Outcome {
     /// Cluster ID that was stored in this step.
     pub cluster_id: Option<String>,
+    /// Ordinal of the pod that bootstraps, if it was stored in this step.
+    pub bootstrap_ordinal: Option<i32>,
     /// Whether the bootstrap of the cluster was confirmed or stored in this step.
     pub bootstrapped: bool,
     /// Failed steps in their order.

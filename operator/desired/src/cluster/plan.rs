@@ -57,6 +57,8 @@ pub enum PlanError {
 pub struct Plan {
     /// Change of the cluster ID; stored before anything is asked of a node.
     pub identity: Identity,
+    /// Ordinal of the pod that bootstraps the cluster; stored before its node is asked.
+    pub bootstrap_ordinal: Option<i32>,
     /// Whether to store that the cluster was bootstrapped.
     pub mark_bootstrapped: bool,
     /// Secrets to write.
@@ -327,6 +329,7 @@ impl Plan {
         for action in actions {
             match action {
                 Action::SetIdentity(identity) => self.identity = identity,
+                Action::SetBootstrapOrdinal(at) => self.bootstrap_ordinal = Some(at),
                 Action::MarkBootstrapped => self.mark_bootstrapped = true,
                 Action::WriteSecret(secret) => self.secrets.push(secret),
                 Action::WriteGossipKeys(keys) => self.gossip_keys = Some(keys),
@@ -430,6 +433,7 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         let Self {
             identity,
+            bootstrap_ordinal,
             mark_bootstrapped,
             secrets,
             gossip_keys,
@@ -456,7 +460,8 @@ impl Plan {
         let writes_nothing =
             writes_no_secrets && grow.is_empty() && mend.is_empty() && apply.is_empty();
         let stops_nothing = drain.is_empty() && stop.is_none() && delete.is_empty();
-        let keeps_identity = *identity == Identity::Keep && !mark_bootstrapped;
+        let keeps_bootstrap = bootstrap_ordinal.is_none() && !mark_bootstrapped;
+        let keeps_identity = *identity == Identity::Keep && keeps_bootstrap;
         keeps_identity && writes_nothing && stops_nothing && ask.is_empty() && events.is_empty()
     }
 }

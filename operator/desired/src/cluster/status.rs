@@ -97,6 +97,7 @@ pub fn next(
         observed_generation: generation,
         operator: old.operator,
         cluster_id: outcome.cluster_id.clone().or(old.cluster_id),
+        bootstrap_ordinal: outcome.bootstrap_ordinal.or(old.bootstrap_ordinal),
         bootstrapped,
         conditions,
         members: members::members(cluster, observed, plan.pods, &old.members),

@@ -39,6 +39,8 @@ pub struct ValidCluster {
     pub cluster_id: Option<String>,
     /// The spec.
     pub spec: LogClusterSpec,
+    /// Ordinal of the pod that is asked to bootstrap the cluster, once it is chosen.
+    pub bootstrap_ordinal: Option<i32>,
     /// Whether the cluster was bootstrapped.
     pub bootstrapped: bool,
     /// Hash of the annotation that asks for another gossip key.
@@ -134,6 +136,7 @@ impl ValidCluster {
             uid: required(metadata.uid.as_ref(), "metadata.uid")?,
             cluster_id: status.as_ref().and_then(|s| s.cluster_id.clone()),
             spec: spec.clone(),
+            bootstrap_ordinal: status.as_ref().and_then(|s| s.bootstrap_ordinal),
             bootstrapped,
             restart_at: annotation(cluster, ANNOTATION_RESTART_AT).cloned(),
             gossip_key_request: annotation(cluster, ANNOTATION_ROTATE_GOSSIP_KEY)

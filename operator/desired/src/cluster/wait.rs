@@ -8,6 +8,7 @@ use lograft_crds::conditions::Reason;
 use lograft_crds::log_cluster::{AuthorizationMode, BlockedReason};
 
 use crate::ObjectKey;
+use crate::cluster::disk_host::HostLoss;
 use crate::cluster::outcome::{RefusedGrowth, StepFailure, UnpreparedStop};
 use crate::cluster::view::{FeatureLevel, ObservedCheck};
 use crate::fleet::Held;
@@ -86,7 +87,7 @@ pub enum Wait {
         /// Name of its pod.
         pod: String,
     },
-    /// A host that is gone is back, or the PVC on it is released.
+    /// A host that is lost is back, or the PVC on it is released.
     HostBack(LostHost),
     /// What keeps a pod from running is removed.
     Obstacle(Obstacle),
@@ -142,7 +143,7 @@ pub enum Wait {
     UnderWay(Progress),
 }
 
-/// A PVC whose volume is on a host that is gone.
+/// A PVC whose volume is on a host that is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostHost {
     /// Name of the pod.
@@ -151,11 +152,13 @@ pub struct LostHost {
     pub claim: String,
     /// Name of the host.
     pub host: String,
+    /// Why the host seems to be lost.
+    pub loss: HostLoss,
     /// Why the PVC is not released, or that it is.
     pub why: LostHostWait,
 }
 
-/// State of a PVC on a host that is gone.
+/// State of a PVC on a host that is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LostHostWait {
     /// It is deleted.
@@ -167,6 +170,10 @@ pub enum LostHostWait {
     },
     /// `spec.recovery.lostHost` is `Keep`.
     Kept,
+    /// `spec.recovery.lostHost` is `Replace`, and the host is only unreachable.
+    Registered,
+    /// The volume can be used on another host, once this one is known to be off.
+    Movable,
     /// No node describes the cluster.
     NotDescribed,
     /// Groups have no majority without the node of the pod.

@@ -8,9 +8,9 @@ use lograft_crds::LogCluster;
 use lograft_crds::log_cluster::AuthorizationMode;
 use lograft_crds::names::{ClusterNames, LABEL_AUTHORIZATION};
 use lograft_operator_desired::cluster::{
-    Ask, ClusterView, FeatureLevel, Identity, Intervention, Mend, NodeAnswer, NodeState, Observed,
-    ObservedCertificate, ObservedDisk, ObservedGossipKeys, ObservedPartition, ObservedPod,
-    ObservedReplica, ObservedSecret, Plan, Proposal, Stop, ValidCluster, Wait, plan,
+    Ask, ClusterView, Deletion, FeatureLevel, Identity, Intervention, Mend, NodeAnswer, NodeState,
+    Observed, ObservedCertificate, ObservedDisk, ObservedGossipKeys, ObservedPartition,
+    ObservedPod, ObservedReplica, ObservedSecret, Plan, Proposal, Stop, ValidCluster, Wait, plan,
 };
 use lograft_operator_desired::fleet::{Held, Member};
 use lograft_operator_desired::{ObjectKey, ObjectRef, Settings};
@@ -115,6 +115,7 @@ impl Sim {
             let authorization = status.authorization.get_or_insert_default();
             authorization.default_mode = plan.default_authorization;
         }
+        status.bootstrap_ordinal = plan.bootstrap_ordinal.or(status.bootstrap_ordinal);
         status.bootstrapped |= plan.mark_bootstrapped;
         if !plan.image.is_empty() {
             status.default_version = Some(plan.default_version.clone());
@@ -262,8 +263,13 @@ impl Sim {
     fn answer(&mut self, ask: &Ask) {
         self.asked.push(ask.clone());
         match ask {
-            Ask::Bootstrap { cluster_id } => {
+            Ask::Bootstrap {
+                cluster_id,
+                ordinal,
+            } => {
                 assert!(self.observed.view.is_none(), "a second cluster");
+                let chosen = self.cluster.status.as_ref().unwrap().bootstrap_ordinal;
+                assert_eq!(chosen, Some(*ordinal), "it is stored first");
                 assert_eq!(
                     Some(cluster_id),
                     self.cluster.status.as_ref().unwrap().cluster_id.as_ref()
@@ -499,7 +505,8 @@ fn a_new_cluster_is_bootstrapped_once_and_converges() {
     assert_eq!(
         sim.asked,
         [Ask::Bootstrap {
-            cluster_id: ID.to_owned()
+            cluster_id: ID.to_owned(),
+            ordinal: 0,
         }]
     );
     assert!(sim.cluster.status.as_ref().unwrap().bootstrapped);
@@ -753,7 +760,7 @@ fn disks_grow_and_the_set_is_recreated_around_its_pods() {
     assert!(plan.delete.is_empty());
     sim.carry_out(&plan);
     let plan = sim.plan();
-    assert!(plan.delete.len() == 1 && plan.delete[0].orphan);
+    assert!(plan.delete.len() == 1 && plan.delete[0].how == Deletion::Orphan);
     sim.converge();
     assert_eq!(sim.observed.disk_size().as_deref(), Some("20Gi"));
     let after: Vec<String> = sim

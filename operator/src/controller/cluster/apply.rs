@@ -12,7 +12,7 @@ use lograft_crds::LogCluster;
 use lograft_crds::limits::GROWTH_REFUSAL_MAX_BYTES;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
 use lograft_operator_desired::cluster::{
-    self as desired, Ask, Delete, GossipKeyPlan, Grow, Identity, Mend, Outcome, Plan,
+    self as desired, Ask, Delete, Deletion, GossipKeyPlan, Grow, Identity, Mend, Outcome, Plan,
     RefusedGrowth, SecretPlan, Step, StepFailure, Stop, UnpreparedStop,
 };
 use lograft_operator_desired::{ObjectKey, ObjectRef, cut_words};
@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::observe::{self, Observation};
 use super::update_status;
+use crate::admin_client::NodeError;
 use crate::controller::Reconciler;
 use crate::error_text::error_text;
 use crate::events::Happening;
@@ -99,14 +100,15 @@ impl Applier<'_> {
         writes.with_label_values(&[kind]).inc();
     }
 
-    /// Stores the cluster ID and the bootstrap mark; whether the plan may continue.
+    /// Stores the cluster ID, the pod that bootstraps and the bootstrap mark; whether the plan may
+    /// continue.
     async fn store_identity(&mut self, plan: &Plan) -> bool {
         let id = match &plan.identity {
             Identity::Keep => None,
             Identity::Mint => Some(Uuid::new_v4().to_string()),
             Identity::Adopt(id) => Some(id.clone()),
         };
-        if id.is_none() && !plan.mark_bootstrapped {
+        if id.is_none() && plan.bootstrap_ordinal.is_none() && !plan.mark_bootstrapped {
             return true;
         }
         let is_adopted = matches!(plan.identity, Identity::Adopt(_));
@@ -116,6 +118,7 @@ impl Applier<'_> {
             let authorization = status.authorization.get_or_insert_default();
             authorization.default_mode = plan.default_authorization;
         }
+        status.bootstrap_ordinal = plan.bootstrap_ordinal.or(status.bootstrap_ordinal);
         status.bootstrapped |= plan.mark_bootstrapped || is_adopted;
         let api = Api::namespaced(self.reconciler.client.clone(), self.namespace);
         let written = update_status::apply(&api, self.raw, &status).await;
@@ -125,6 +128,7 @@ impl Applier<'_> {
             return false;
         }
         self.outcome.cluster_id = id;
+        self.outcome.bootstrap_ordinal = plan.bootstrap_ordinal;
         self.outcome.bootstrapped = status.bootstrapped;
         true
     }
@@ -276,7 +280,7 @@ impl Applier<'_> {
             Ok(Eviction::NotPossible) => {
                 let delete = Delete {
                     object: stop.pod.clone(),
-                    orphan: false,
+                    how: Deletion::Usual,
                 };
                 self.delete(&delete).await;
             }
@@ -339,9 +343,21 @@ impl Applier<'_> {
             step = step.to_string(),
             "sending a request to the data plane"
         );
-        let first = &self.observation.first_host;
-        let reporter = self.observation.reporter.as_deref();
-        match admin.carry_out(ask, first, reporter).await {
+        // A node in the cluster, but for the one that creates it.
+        let host = match ask {
+            Ask::Bootstrap { ordinal, .. } => {
+                let cluster = self.raw.metadata.name.as_deref().unwrap_or_default();
+                Some(ClusterNames(cluster).pod_host(*ordinal, self.namespace))
+            }
+            Ask::Decommission { .. } | Ask::Recommission { .. } | Ask::FinalizeLevel { .. } => {
+                self.observation.reporter.clone()
+            }
+        };
+        let asked = match host {
+            Some(host) => admin.carry_out(ask, &host).await,
+            None => Err(NodeError::NoMember),
+        };
+        match asked {
             Ok(()) => self.outcome.bootstrapped |= step == Step::Bootstrap,
             Err(error) => self.failed(step, &error),
         }
@@ -353,10 +369,10 @@ impl Applier<'_> {
             Ok(api) => api,
             Err(error) => return self.failed(Step::Delete(key.clone()), &error),
         };
-        let params = if delete.orphan {
-            DeleteParams::orphan()
-        } else {
-            DeleteParams::default()
+        let params = match delete.how {
+            Deletion::Usual => DeleteParams::default(),
+            Deletion::Orphan => DeleteParams::orphan(),
+            Deletion::Force => DeleteParams::default().grace_period(0),
         };
         // The plan checked one particular object: a new pod of the same name is not deleted.
         let params = params.preconditions(Preconditions {

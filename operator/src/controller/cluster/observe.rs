@@ -1,6 +1,6 @@
 //! Reads everything that a plan depends on. All reads of a reconcile are here.
 
-mod gone_hosts;
+mod lost_hosts;
 mod pod;
 mod strays;
 mod user_issuers;
@@ -38,8 +38,6 @@ pub(super) struct Observation {
     pub(super) secrets: BTreeMap<String, Secret>,
     /// Client for the nodes, once the operator has a certificate.
     pub(super) admin: Option<AdminClient>,
-    /// Host of the first pod.
-    pub(super) first_host: String,
     /// Host of the node that described the cluster.
     pub(super) reporter: Option<String>,
 }
@@ -59,7 +57,7 @@ pub(super) async fn observe(
         disks(reconciler, namespace, names),
     )?;
     add_zones_of_hosts(&reconciler.host_zones, zone_key, &mut pods).await;
-    gone_hosts::add(&reconciler.client, &pods, &mut disks).await;
+    lost_hosts::add(&reconciler.client, &pods, &mut disks, now).await;
     let stateful_set = stateful_set(&live)?;
     let seen = warnings::Seen {
         names,
@@ -116,7 +114,6 @@ pub(super) async fn observe(
         observed,
         secrets,
         admin,
-        first_host: names.pod_host(0, namespace),
         reporter: reports.reporter,
     })
 }
@@ -319,7 +316,7 @@ fn observe_disk(
             .volume_name
             .clone()
             .filter(|name| !name.is_empty()),
-        gone_host: None,
+        lost_host: None,
     };
     Some((names.ordinal(pod)?, disk))
 }

@@ -1,11 +1,26 @@
-//! The cluster is bootstrapped exactly once: its ID is stored first, then the first node is asked,
-//! then a mark is stored.
+//! The cluster is bootstrapped exactly once: its ID is stored first, then the pod that bootstraps
+//! it, then the node of that pod is asked, then a mark is stored.
 //!
 //! Safety: a second bootstrap would create a second cluster under the same name (split brain), and
-//! records of the first would be lost. Three rules prevent it. No ID is generated and no node is
-//! asked before every known disk has reported to be empty, since any disk may hold a cluster. The
-//! ID is stored before the bootstrap, so that a repeated request carries the same ID and is
-//! idempotent. And `status.bootstrapped` never returns to false: after it an empty disk joins.
+//! records of the first would be lost. Four rules prevent it.
+//!
+//! 1. No ID is generated and no node is asked before every known disk has reported to be empty,
+//!    since any disk may hold a cluster. A pod that no host ever took and that has no volume has no
+//!    disk yet; it reports nothing and joins later, even if it is the first one.
+//! 2. One node is asked, however often: two nodes that bootstrap with the same ID would both be
+//!    node 1 of it. A report of an empty disk does not prove that its node was not asked, since a
+//!    request may be on its way. So the choice is stored before the request and never changes, even
+//!    if another pod would be chosen now.
+//! 3. The API server refuses another choice, and its removal (`rules::STATUS`). So of two operators
+//!    that both believe to be the leader, one stores its choice, and the write of the other fails
+//!    before it has asked any node.
+//! 4. `status.bootstrapped` never returns to false: after it an empty disk joins.
+//!
+//! The ID is stored before the bootstrap too, so that a repeated request carries the same ID: on a
+//! node it is idempotent, and an interrupted one is completed when the node starts again. A node
+//! asks its seeds first, and joins if one of them knows a cluster.
+
+use std::collections::BTreeSet;
 
 use lograft_crds::names::ClusterNames;
 
@@ -39,14 +54,19 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> La
         lane.actions.push(Action::MarkBootstrapped);
         return lane;
     }
-    if let Some(wait) = unstarted_nodes(names, observed, pods) {
-        return Lane::waiting(wait);
+    let ordinal = match first_node(cluster, observed, pods) {
+        Ok(ordinal) => ordinal,
+        Err(wait) => return Lane::waiting(wait),
+    };
+    if cluster.bootstrap_ordinal.is_none() {
+        lane.actions.push(Action::SetBootstrapOrdinal(ordinal));
     }
-    let text = format!("bootstrapping the cluster on {}", names.pod(0));
+    let text = format!("bootstrapping the cluster on {}", names.pod(ordinal));
     lane.emit_event("Bootstrapping", text);
     lane.waits.push(Progress::Bootstrapping.into());
     lane.asks.push(Ask::Bootstrap {
         cluster_id: own.clone(),
+        ordinal,
     });
     lane
 }
@@ -86,7 +106,6 @@ fn former_cluster(cluster: &ValidCluster, observed: &Observed) -> Option<Wait> {
 
 /// Adopts the cluster on the existing disks, or generates an ID if all of them are empty.
 fn find_identity(cluster: &ValidCluster, observed: &Observed, ids: &[String], pods: i32) -> Lane {
-    let names = ClusterNames(&cluster.name);
     let mut lane = Lane::default();
     let mut unlabelled = observed.metadata.keys();
     if unlabelled.any(|key| key.kind == "PersistentVolumeClaim") {
@@ -96,9 +115,9 @@ fn find_identity(cluster: &ValidCluster, observed: &Observed, ids: &[String], po
     match ids {
         [] => {
             let has_disks = !observed.disks.is_empty();
-            match unstarted_nodes(names, observed, pods).filter(|_| has_disks) {
-                Some(wait) => lane.waits.push(wait),
-                None => lane.actions.push(Action::SetIdentity(Identity::Mint)),
+            match first_node(cluster, observed, pods) {
+                Err(wait) if has_disks => lane.waits.push(wait),
+                Ok(_) | Err(_) => lane.actions.push(Action::SetIdentity(Identity::Mint)),
             }
         }
         [id] => {
@@ -131,29 +150,41 @@ fn is_homeless(observed: &Observed, at: i32) -> bool {
         && !observed.disks.get(&at).is_some_and(has_volume)
 }
 
-/// The nodes that have not reported an empty disk; none if all have. The first node is always one
-/// of them until it reports.
-fn unstarted_nodes(names: ClusterNames<'_>, observed: &Observed, pods: i32) -> Option<Wait> {
+/// The ordinal of the pod that bootstraps the cluster: the one that is stored, else the lowest that
+/// has a disk. Fails while some node has not reported an empty disk.
+fn first_node(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Result<i32, Wait> {
     // A disk without a pod may hold a cluster too: its pod has to start and report first.
     let with_disk = observed.disks.keys().filter(|at| **at < pods);
     let others = with_disk.chain(observed.pods.keys()).copied();
-    let ordinals = (0..1).chain(others.filter(|at| !is_homeless(observed, *at)));
-    let is_empty = |at: &i32| matches!(observed.answers.get(at), Some(NodeAnswer::Empty));
-    let mut unstarted: Vec<i32> = ordinals.filter(|at| !is_empty(at)).collect();
-    unstarted.sort_unstable();
-    unstarted.dedup();
-    let first = *unstarted.first()?;
-    let trouble = observed
-        .pods
-        .get(&first)
-        .and_then(|pod| pod.trouble.clone());
+    let ordinals = cluster.bootstrap_ordinal.into_iter();
+    let ordinals = ordinals.chain(
+        (0..1)
+            .chain(others)
+            .filter(|at| !is_homeless(observed, *at)),
+    );
+    let ordinals: BTreeSet<i32> = ordinals.collect();
+    let is_empty = |at: &&i32| matches!(observed.answers.get(at), Some(NodeAnswer::Empty));
+    let unstarted: Vec<i32> = ordinals
+        .iter()
+        .filter(|at| !is_empty(at))
+        .copied()
+        .collect();
+    let lowest = ordinals.first().copied();
+    let (count, first) = match (unstarted.first(), cluster.bootstrap_ordinal.or(lowest)) {
+        (None, Some(chosen)) => return Ok(chosen),
+        (Some(first), _) => (unstarted.len(), *first),
+        // No host takes any of the pods.
+        (None, None) => (1, 0),
+    };
+    let pod = observed.pods.get(&first);
+    let trouble = pod.and_then(|pod| pod.trouble.clone());
     let why = trouble.or_else(|| match observed.answers.get(&first) {
         Some(NodeAnswer::Silent(why)) => Some(why.clone()),
         _ => None,
     });
-    Some(Wait::NodesStarted {
-        count: unstarted.len(),
-        first: names.pod(first),
+    Err(Wait::NodesStarted {
+        count,
+        first: ClusterNames(&cluster.name).pod(first),
         why,
     })
 }

@@ -2,7 +2,7 @@
 
 use lograft_crds::names::ClusterNames;
 
-use crate::cluster::action::{Action, Delete};
+use crate::cluster::action::{Action, Delete, Deletion};
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::Observed;
 use crate::cluster::replicas::leftover_disks;
@@ -30,7 +30,7 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed) -> Lane {
         let uid = disk.uid.clone();
         lane.actions.push(Action::Delete(Delete {
             object: ObjectRef { key, uid },
-            orphan: false,
+            how: Deletion::Usual,
         }));
     }
     lane

@@ -9,7 +9,7 @@
 use lograft_crds::names::ClusterNames;
 use serde_json::Value;
 
-use crate::cluster::action::{Action, Delete, Mend};
+use crate::cluster::action::{Action, Delete, Deletion, Mend};
 use crate::cluster::contest::Difference;
 use crate::cluster::contests::Contests;
 use crate::cluster::lane::Lane;
@@ -82,7 +82,7 @@ pub(crate) fn plan(input: Input<'_, '_>) -> Lane {
         lane.emit_event("RenewingStatefulSet", text);
         lane.actions.push(Action::Delete(Delete {
             object,
-            orphan: true,
+            how: Deletion::Orphan,
         }));
     }
     lane
@@ -99,7 +99,7 @@ fn restoration(key: ObjectKey, object: Value, live: &Value, drift: &Drift) -> Ac
     if live["immutable"] == true {
         return Action::Delete(Delete {
             object: reference,
-            orphan: false,
+            how: Deletion::Usual,
         });
     }
     if drift.added.is_empty() {
@@ -159,7 +159,7 @@ fn delete_unwanted(
         if let Some(object) = owned(cluster, observed, &key) {
             lane.actions.push(Action::Delete(Delete {
                 object,
-                orphan: false,
+                how: Deletion::Usual,
             }));
         }
     }

@@ -31,7 +31,7 @@ use std::cmp::Reverse;
 
 use lograft_crds::names::ClusterNames;
 
-use crate::cluster::action::{Action, Delete, Event, Stop};
+use crate::cluster::action::{Action, Delete, Deletion, Event, Stop};
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::{Observed, ObservedPod};
 use crate::cluster::template::Template;
@@ -225,7 +225,7 @@ impl Rollout<'_> {
                     lane.events.push(replacing(&object.key));
                     lane.actions.push(Action::Delete(Delete {
                         object,
-                        orphan: false,
+                        how: Deletion::Usual,
                     }));
                 }
             }

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use lograft_crds::limits::EDITED_FIELDS_MAX_COUNT;
+use lograft_crds::names::TAINT_OUT_OF_SERVICE;
 
 use super::{Intervention, LostHost, LostHostWait, Obstacle, ObstacleKind, Progress, Wait};
+use crate::cluster::disk_host::HostLoss;
 use crate::cluster::view::FeatureLevel;
 use crate::fleet::Held;
 use crate::time::time_text;
@@ -137,9 +139,15 @@ impl fmt::Display for LostHost {
             pod,
             claim,
             host,
+            loss,
             why,
         } = self;
-        write!(f, "host {host} of PVC {claim} is gone: ")?;
+        let state = match loss {
+            HostLoss::Gone => "gone",
+            HostLoss::OutOfService { .. } => "out of service",
+            HostLoss::Unreachable { .. } => "unreachable",
+        };
+        write!(f, "host {host} of PVC {claim} is {state}: ")?;
         match why {
             LostHostWait::Releasing => {
                 write!(
@@ -151,10 +159,27 @@ impl fmt::Display for LostHost {
                 f,
                 "after {after_seconds} s the PVC is deleted, and {pod} starts elsewhere as a new node"
             ),
-            LostHostWait::Kept => write!(
+            LostHostWait::Kept => {
+                let value = match loss {
+                    HostLoss::Gone | HostLoss::OutOfService { .. } => "Replace",
+                    HostLoss::Unreachable { .. } => "ReplaceUnreachable",
+                };
+                write!(
+                    f,
+                    "{pod} can start only there; set spec.recovery.lostHost to {value}, or delete \
+                     the PVC and the pod, to start it elsewhere without its data"
+                )
+            }
+            LostHostWait::Registered => write!(
                 f,
-                "{pod} can start only there; set spec.recovery.lostHost to Replace, or delete the \
-                 PVC and the pod, to start it elsewhere without its data"
+                "{pod} can start only there; if the host does not return, delete its Node, or \
+                 taint it {TAINT_OUT_OF_SERVICE}, or set spec.recovery.lostHost to \
+                 ReplaceUnreachable, to start the pod elsewhere without its data"
+            ),
+            LostHostWait::Movable => write!(
+                f,
+                "{pod} can start elsewhere with its disk once the host is known to be off; then \
+                 delete its Node, or taint it {TAINT_OUT_OF_SERVICE}"
             ),
             LostHostWait::NotDescribed => {
                 write!(f, "the PVC is kept until a node describes the cluster")
