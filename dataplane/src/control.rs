@@ -17,7 +17,7 @@ pub(crate) mod cluster_entry;
 pub(crate) mod cluster_report;
 mod control_loop;
 mod coordinator_admin;
-mod decommission;
+pub(crate) mod decommission;
 pub(crate) mod disk_fence;
 mod disk_handover;
 mod foreign_disk;

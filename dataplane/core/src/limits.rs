@@ -813,6 +813,10 @@ pub const DEAD_NODE_AFTER_MAX: Duration = Duration::from_hours(24 * 365);
 pub const SILENCE_CHECK_GAP_MAX: Duration = Duration::from_secs(15);
 /// Maximum number of commands that one iteration of a drain proposes.
 pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
+/// Maximum number of replicas that a decommission moves at once. All of them leave one node, whose
+/// disk and network serve clients as well: with as many as the leaders can run, the p99 of produce
+/// requests rose elevenfold.
+pub const DRAIN_MOVES_MAX_COUNT: usize = 4;
 /// Maximum number of replicas that balancing moves at once in a cluster. The nodes that lead the
 /// partitions run up to `REASSIGNMENTS_MAX_COUNT` each; what is beyond that would only wait, and
 /// could not be paused.

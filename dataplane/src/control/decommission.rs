@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use lograft_core::assignment::plan_drain;
-use lograft_core::limits::DRAIN_COMMANDS_MAX_COUNT;
+use lograft_core::limits::{DRAIN_COMMANDS_MAX_COUNT, DRAIN_MOVES_MAX_COUNT};
 use lograft_core::metadata::{Command, Metadata, Node};
 use lograft_core::rebalance::{Layout, plan_leaders};
 use lograft_core::replication_factor::plan_factors;
@@ -36,8 +36,8 @@ fn next_for(metadata: &Metadata, node: NodeId, voters: &BTreeSet<NodeId>) -> Opt
         _ => true,
     });
     if !moves.is_empty() {
-        moves.truncate(DRAIN_COMMANDS_MAX_COUNT);
-        return Some(moves);
+        moves.truncate(DRAIN_MOVES_MAX_COUNT.saturating_sub(moves_in_progress(metadata)));
+        return (!moves.is_empty()).then_some(moves);
     }
     if replicas_left(metadata, node) > 0 {
         return None;
@@ -67,6 +67,14 @@ pub(crate) fn factor_commands(
     }
     let plan = plan_factors(metadata, default, is_whole);
     (!plan.is_empty()).then_some(plan)
+}
+
+/// Number of partitions that are being moved.
+pub(crate) fn moves_in_progress(metadata: &Metadata) -> usize {
+    let places = metadata.partitions();
+    places
+        .filter(|place| place.partition.target.is_some())
+        .count()
 }
 
 /// Number of replicas that a node has, or that are assigned to it.
@@ -105,6 +113,29 @@ mod tests {
         create_coordinators(&mut metadata, &[1, 2, 3]);
         assert_eq!(replicas_left(&metadata, NodeId(2)), 9);
         assert_eq!(replicas_left(&metadata, NodeId(3)), 8);
+    }
+
+    #[test]
+    fn a_drain_moves_few_replicas_at_once() {
+        let mut metadata = cluster(4);
+        let count = DRAIN_MOVES_MAX_COUNT + 2;
+        let replicas: Vec<&[u64]> = (0..count).map(|_| &[1, 2, 3][..]).collect();
+        create(&mut metadata, "t", &replicas);
+        for partition in 0..u32::try_from(count).unwrap() {
+            let group = group(&metadata, "t", partition);
+            apply(&mut metadata, &Command::StartPartition { group });
+        }
+        let node = NodeId(3);
+        apply(&mut metadata, &Command::DrainNode { node });
+        let voters: BTreeSet<NodeId> = ids(&[1, 2, 4]);
+        let moves = drain_commands(&metadata, &voters).unwrap();
+        assert_eq!(moves.len(), DRAIN_MOVES_MAX_COUNT);
+        for command in &moves {
+            apply(&mut metadata, command);
+        }
+        assert_eq!(drain_commands(&metadata, &voters), None);
+        commit_all(&mut metadata);
+        assert_eq!(drain_commands(&metadata, &voters).unwrap().len(), 2);
     }
 
     #[test]

@@ -98,7 +98,9 @@ pub(super) async fn only(args: &ProveArgs, records: u64) -> Result<()> {
     let lost_count: u64 = lost.iter().map(|gap| gap.end() - gap.start() + 1).sum();
     ensure!(!lost.is_empty(), "no gap is named: {said}");
     let is_lost = |offset: u64| lost.iter().any(|gap| gap.contains(&offset));
-    let exported = numbers_of_export(&out)?;
+    let mut exported = numbers_of_export(&out)?;
+    // Those behind were stored when the load ended, and perhaps never acknowledged.
+    exported.retain(|number| *number < records);
     let expected: Vec<u64> = (0..records).filter(|number| !is_lost(*number)).collect();
     let is_equal = exported.iter().copied().eq(expected.iter().copied());
     ensure!(is_equal, "{} of {records} exported", exported.len());
@@ -113,7 +115,8 @@ pub(super) async fn only(args: &ProveArgs, records: u64) -> Result<()> {
     test.run(&produce).await?;
     test.run(&["topic", "delete", TOPIC]).await?;
     let client = connect_to(test.nodes.folder(), test.other).await?;
-    let read = super::read_numbers(&client, NEW_TOPIC).await?;
+    let mut read = super::read_numbers(&client, NEW_TOPIC).await?;
+    read.retain(|number| *number < records);
     ensure!(read == expected, "{} records in the new topic", read.len());
     until("the corrupt copy is deleted with its topic", async || {
         Ok(!copy.exists())

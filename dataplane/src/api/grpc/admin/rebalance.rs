@@ -10,8 +10,8 @@ use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
 use crate::api::caller::check_member;
-use crate::control::Control;
 use crate::control::rebalance_admin::{RebalanceAction, RebalanceDescription};
+use crate::control::{Control, decommission};
 use crate::error::ApiError;
 
 pub(crate) async fn rebalance(
@@ -59,9 +59,7 @@ pub(super) const fn state(rebalancing: Rebalancing) -> proto::RebalanceState {
 
 /// Number of partitions that are being moved.
 pub(super) fn moves_in_progress(metadata: &Metadata) -> u32 {
-    let places = metadata.partitions();
-    let moving = places.filter(|place| place.partition.target.is_some());
-    u32::try_from(moving.count()).unwrap_or(u32::MAX)
+    u32::try_from(decommission::moves_in_progress(metadata)).unwrap_or(u32::MAX)
 }
 
 fn encode(metadata: &Metadata, step: &Step) -> Option<proto::RebalanceStep> {
