@@ -7,7 +7,7 @@
 //! 1. A partition keeps its number of replicas, and has at most one on each node: a step replaces
 //!    one replica by one on another node.
 //! 2. The replicas of a partition are spread over the zones as evenly as the numbers of nodes in
-//!    the zones allow: in different zones if there are enough of them ([`ZoneLimits`]).
+//!    the zones allow: in different zones if there are enough of them.
 //! 3. The numbers of replicas of any two nodes differ by at most one, as far as goal 2 permits.
 //! 4. The numbers of preferred leaders of any two nodes differ by at most one, as far as the places
 //!    of the replicas permit.
@@ -21,8 +21,7 @@
 //! A plan is a function of its input alone. A new leader of the meta group makes the same plan as
 //! the one before it, and continues.
 //!
-//! [`plan`]: plan::plan
-//! [`ZoneLimits`]: zone_limits::ZoneLimits
+//! [`plan`]: plan()
 
 mod chains;
 mod layout;
