@@ -37,7 +37,11 @@ async fn await_mode(sandbox: &Sandbox, mode: &str, super_users: Value) -> anyhow
 
 /// The hash of the settings that take effect by a restart.
 async fn rollout_hash(sandbox: &Sandbox) -> anyhow::Result<Option<String>> {
-    let set = sandbox.api::<StatefulSet>().get("events").await?;
+    // It is applied after the ConfigMap that the case has seen.
+    let set = await_condition("the StatefulSet", || async {
+        Ok(sandbox.api::<StatefulSet>().get_opt("events").await?)
+    });
+    let set = set.await?;
     let template = set.spec.context("spec")?.template.metadata;
     let annotations = template.context("metadata")?.annotations;
     Ok(annotations
