@@ -293,8 +293,8 @@ impl DiskFence {
         futures_util::stream::iter(&asking)
             .for_each_concurrent(CATCH_UP_TARGETS_MAX_COUNT, |raft| parts.ask(raft))
             .await;
-        let is_joining = |raft: &&&RaftGroup| matches!(raft.fence_stage(), FenceStage::Joining(_));
-        self.is_joining = asking.iter().any(|raft| is_joining(&raft));
+        let is_joining = |raft: &&RaftGroup| matches!(raft.fence_stage(), FenceStage::Joining(_));
+        self.is_joining = asking.iter().any(is_joining);
     }
 
     /// Asks again if the replica has got nothing for a while: the leader that named the target may

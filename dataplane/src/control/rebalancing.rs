@@ -16,6 +16,7 @@ use lograft_core::{DiskMark, GroupId, NodeId, NodeState};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::decommission::moves_in_progress;
 use super::disk_handover::has_bad_disk;
 use super::local_member::LocalMember;
 use super::reachability::Reachability;
@@ -246,7 +247,7 @@ impl Rebalancer {
         let is_paced = lock(&self.pace)
             .as_ref()
             .is_none_or(|pace| pace.is_due(metadata, Instant::now()));
-        let is_full = || MovesInProgress::new(metadata).count >= REBALANCE_MOVES_MAX_COUNT;
+        let is_full = || moves_in_progress(metadata) >= REBALANCE_MOVES_MAX_COUNT;
         if !is_paced || !is_due(metadata) || is_full() {
             return;
         }

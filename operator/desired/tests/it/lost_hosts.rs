@@ -62,6 +62,21 @@ fn deleted(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
+/// Nothing is deleted, and the wait says why.
+fn kept(sim: &Sim, why: &str) {
+    assert_eq!(deleted(&sim.plan()), [""; 0], "{why}");
+    assert!(sim.wait_text().contains(why), "{}", sim.wait_text());
+}
+
+/// The pod starts elsewhere as node 4, and node 3 is decommissioned.
+fn starts_elsewhere(mut sim: Sim, plan: &Plan) {
+    sim.observed.answers.remove(&2);
+    sim.carry_out(plan);
+    sim.converge();
+    assert!(sim.asked.contains(&Ask::Decommission { node_id: 3 }));
+    assert!(!sim.wait_text().contains("host-c"), "{}", sim.wait_text());
+}
+
 #[test]
 fn a_claim_on_a_host_that_is_gone_is_released_after_the_time() {
     let mut sim = without_a_host();
@@ -86,12 +101,7 @@ fn a_claim_on_a_host_that_is_gone_is_released_after_the_time() {
             .iter()
             .any(|event| event.reason == "ReleasingDisk")
     );
-    // It starts elsewhere as node 4, and node 3 is decommissioned.
-    sim.observed.answers.remove(&2);
-    sim.carry_out(&plan);
-    sim.converge();
-    assert!(sim.asked.contains(&Ask::Decommission { node_id: 3 }));
-    assert!(!sim.wait_text().contains("host-c"), "{}", sim.wait_text());
+    starts_elsewhere(sim, &plan);
 }
 
 #[test]
@@ -100,10 +110,6 @@ fn a_claim_is_kept_if_a_majority_needs_it_or_the_spec_says_so() {
         let mut sim = without_a_host();
         store_wait(&mut sim, NOW - AFTER_SECONDS);
         sim
-    };
-    let kept = |sim: &Sim, why: &str| {
-        assert_eq!(deleted(&sim.plan()), [""; 0], "{why}");
-        assert!(sim.wait_text().contains(why), "{}", sim.wait_text());
     };
     let mut sim = due();
     sim.cluster.spec.recovery.lost_host = LostHostPolicy::Keep;
@@ -193,11 +199,7 @@ fn a_pod_on_an_unreachable_host_starts_elsewhere_if_the_spec_says_so() {
     assert_eq!(deleted(&interrupted.plan()), ["Pod lograft-2"]);
     interrupted.observed.pods.get_mut(&2).unwrap().host = None;
     assert_eq!(deleted(&interrupted.plan()), [""; 0], "the next pod");
-    sim.observed.answers.remove(&2);
-    sim.carry_out(&plan);
-    sim.converge();
-    assert!(sim.asked.contains(&Ask::Decommission { node_id: 3 }));
-    assert!(!sim.wait_text().contains("host-c"), "{}", sim.wait_text());
+    starts_elsewhere(sim, &plan);
 }
 
 #[test]
@@ -208,10 +210,6 @@ fn a_pod_on_an_unreachable_host_stays_unless_all_conditions_hold() {
         sim
     };
     let replace = || due(LostHostPolicy::ReplaceUnreachable);
-    let kept = |sim: &Sim, why: &str| {
-        assert_eq!(deleted(&sim.plan()), [""; 0], "{why}");
-        assert!(sim.wait_text().contains(why), "{}", sim.wait_text());
-    };
     let registered = "delete its Node, or taint it node.kubernetes.io/out-of-service, or set \
                       spec.recovery.lostHost to ReplaceUnreachable";
     kept(&due(LostHostPolicy::Replace), registered);
