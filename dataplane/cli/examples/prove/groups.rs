@@ -16,6 +16,7 @@ mod wire;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use lograft_client::{Client, NewTopic};
 
 use self::failures::Failure;
 use crate::cluster::ProveArgs;
@@ -100,4 +101,16 @@ impl Groups {
         }
         Ok(())
     }
+}
+
+/// Creates a topic with three replicas.
+async fn create_topic(client: &Client, name: &str, partitions: u32) -> Result<()> {
+    let topic = NewTopic {
+        name: name.to_owned(),
+        partitions,
+        replication_factor: 3,
+        ..NewTopic::default()
+    };
+    client.admin().create_topic(topic).await?;
+    Ok(())
 }

@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lograft_client::{Client, NewTopic};
+use lograft_client::Client;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
 use super::history::{History, Verdict};
 use super::load::Load;
 use super::member::{GROUP, SESSION, TOPIC};
-use super::{Groups, committed};
+use super::{Groups, committed, create_topic};
 use crate::cluster::{Cluster, ProveArgs};
 use crate::measure::median;
 use crate::proc;
@@ -95,13 +95,7 @@ pub(super) async fn run(options: &Groups, failure: Failure, args: &ProveArgs) ->
     let folder = args.empty_folder("groups")?;
     let cluster = Cluster::start(&args.program()?, &folder, 3)?;
     let client = cluster.client().await?;
-    let topic = NewTopic {
-        name: TOPIC.to_owned(),
-        partitions: options.partitions,
-        replication_factor: 3,
-        ..NewTopic::default()
-    };
-    client.admin().create_topic(topic).await?;
+    create_topic(&client, TOPIC, options.partitions).await?;
     let load = Load::start(client.clone(), options.partitions, options.rate);
     let mut run = Run {
         folder,

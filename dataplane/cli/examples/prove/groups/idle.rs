@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use lograft_client::Client;
 use lograft_client::group_wire::GroupState;
-use lograft_client::{Client, NewTopic};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::Groups;
 use super::wire::{Connections, Heartbeats, NewMember, TOPIC, join_all};
+use super::{Groups, create_topic};
 use crate::cluster::{Cluster, Node, ProveArgs};
 use crate::measure::to_f64;
 use crate::proc::{Memory, Usage};
@@ -37,13 +37,7 @@ pub(super) async fn run(options: &Groups, args: &ProveArgs) -> Result<()> {
     let folder = args.empty_folder("groups")?;
     let cluster = Cluster::start(&args.program()?, &folder, 3)?;
     let client = cluster.client().await?;
-    let topic = NewTopic {
-        name: TOPIC.to_owned(),
-        partitions: MEMBERS_COUNT,
-        replication_factor: 3,
-        ..NewTopic::default()
-    };
-    client.admin().create_topic(topic).await?;
+    create_topic(&client, TOPIC, MEMBERS_COUNT).await?;
     let nodes = cluster.nodes()?;
     let time = Duration::from_secs(options.seconds);
     sleep(SETTLE).await;

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lograft_client::{
-    Client, ConsumerConfig, GroupConfig, NewTopic, NodeId, PartitionId, ProducerConfig,
-    RecordParts, StartAt, TopicProducer,
+    Client, ConsumerConfig, GroupConfig, NodeId, PartitionId, ProducerConfig, RecordParts, StartAt,
+    TopicProducer,
 };
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::Groups;
 use super::committed::Following;
 use super::member::{GROUP, TOPIC};
 use super::reader::{Delivered, Reader};
+use super::{Groups, create_topic};
 use crate::cluster::{Cluster, ProveArgs, connect};
 use crate::measure::to_f64;
 
@@ -40,13 +40,7 @@ pub(super) async fn run(options: &Groups, args: &ProveArgs) -> Result<()> {
     let folder = args.empty_folder("groups")?;
     let cluster = Cluster::start(&args.program()?, &folder, NODES_COUNT)?;
     let client = cluster.client().await?;
-    let topic = NewTopic {
-        name: TOPIC.to_owned(),
-        partitions: options.partitions,
-        replication_factor: 3,
-        ..NewTopic::default()
-    };
-    client.admin().create_topic(topic).await?;
+    create_topic(&client, TOPIC, options.partitions).await?;
     let delivered = Delivered::default();
     let readers = start_readers(&folder, &delivered).await?;
     let committed = Following::start(client.clone());
